@@ -1,0 +1,2 @@
+//! The `nsa` command.
+fn main() {}
