@@ -1,1 +1,3 @@
-//! (being built)
+//! The language of `nsa`.
+pub mod program;
+pub use program::Program;
