@@ -1,1 +1,3 @@
-//! (being built)
+//! The compiler of `nsa`.
+#![allow(missing_docs)]
+pub mod term;
