@@ -8,7 +8,7 @@ fn look() {
     let start = std::time::Instant::now();
     let optimised = optimise_in(&written.terms, &written.context, &H200, &Options::default()).unwrap();
     eprintln!("{optimised}\n{:?}", start.elapsed());
-    for candidate in &optimised.candidates {
+    for candidate in optimised.candidates.iter().take(1) {
         eprintln!("{}", candidate.cost);
         for d in &candidate.terms.definitions {
             let e = extract::expression(&candidate.terms.nodes, d.root);
