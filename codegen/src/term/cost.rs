@@ -128,7 +128,7 @@ pub fn kernels(terms: &Terms) -> Vec<Vec<&Definition>> {
 }
 
 /// For every definition the numbers of those it needs, directly or not.
-fn needs(terms: &Terms) -> Vec<BTreeSet<usize>> {
+pub fn needs(terms: &Terms) -> Vec<BTreeSet<usize>> {
     let mut needs: Vec<BTreeSet<usize>> = Vec::new();
     for definition in &terms.definitions {
         let mut all = BTreeSet::new();

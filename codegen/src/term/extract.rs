@@ -118,6 +118,22 @@ impl<'a> Extractor<'a> {
         self.build_class(extracted, extracted.root, builder, &mut done)
     }
 
+    /// Whether two extracted terms fold over one long domain: only then can they share a fold.
+    pub fn meet(&self, a: &Extracted, b: &Extracted) -> bool {
+        !self.domains(a).is_disjoint(&self.domains(b))
+    }
+
+    /// The classes of the domains that an extracted term folds over completely.
+    fn domains(&self, extracted: &Extracted) -> BTreeSet<usize> {
+        let nodes = extracted.taken.iter().map(|(class, node)| &self.classes[*class].nodes[*node]);
+        let folds = nodes.filter(|node| node.completes.is_some());
+        let domain = |node: &Node| match node.term {
+            Term::Mma(_) => node.operands[0],
+            _ => node.operands[1],
+        };
+        folds.map(domain).collect()
+    }
+
     fn build_class(&self, from: &Extracted, class: usize, builder: &mut Builder, done: &mut HashMap<usize, Id>) -> Id {
         if let Some(id) = done.get(&class) {
             return *id;
@@ -291,13 +307,6 @@ impl<'a> Extractor<'a> {
             stack.extend(self.classes[class].nodes[node].operands.iter().map(|operand| (*operand, false)));
         }
         Some(taken)
-    }
-}
-
-impl Extracted {
-    /// Whether two extracted terms have a class in common.
-    pub fn meets(&self, other: &Extracted) -> bool {
-        self.taken.keys().any(|class| other.taken.contains_key(class))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::build::Builder;
 use super::context::Context;
-use super::cost::{CostTable, cost, loaded};
+use super::cost::{CostTable, cost, loaded, needs};
 use super::extract::{Choice, Extracted, Extractor, expression};
 use super::facts::{Graph, Knowledge};
 use super::rules::{self, Law};
@@ -170,7 +170,9 @@ pub fn optimise_in(terms: &Terms, context: &Context, machine: &Machine, options:
     let laws = rules::laws(terms, &options.without)?;
     let saturated = saturate(terms, context, &laws, false);
     let extractor = Extractor::new(&saturated.graph, machine);
-    let mut search = Search { terms, context, roots: &saturated.roots, extractor, alone: HashMap::new(), ways: Vec::new() };
+    let needs = needs(terms);
+    let mut search =
+        Search { terms, context, roots: &saturated.roots, needs, extractor, alone: HashMap::new(), ways: Vec::new() };
     search.climb()?;
     search.split();
     let Search { mut ways, .. } = search;
@@ -194,6 +196,8 @@ struct Search<'a> {
     terms: &'a Terms,
     context: &'a Context,
     roots: &'a [Id],
+    /// Which definitions each needs, directly or not.
+    needs: Vec<BTreeSet<usize>>,
     extractor: Extractor<'a>,
     /// Definitions extracted by themselves, by number and choice.
     alone: HashMap<(usize, Choice), Option<Extracted>>,
@@ -301,7 +305,7 @@ impl Search<'_> {
                 .iter()
                 .filter(independent)
                 .map(|other| chosen[other].clone())
-                .filter(|other| other.meets(&chosen[number]))
+                .filter(|other| self.extractor.meet(other, &chosen[number]))
                 .collect();
             if with.is_empty() {
                 continue;
@@ -317,7 +321,8 @@ impl Search<'_> {
 
     fn extract(&mut self, number: usize, layout: &Layout, shared: &[&Extracted]) -> Option<Extracted> {
         let definition = &self.terms.definitions[number];
-        let loads = layout.stored.range(..number).map(|other| self.terms.definitions[*other].tensor.name()).collect();
+        let loads = layout.stored.intersection(&self.needs[number]);
+        let loads = loads.map(|other| self.terms.definitions[*other].tensor.name()).collect();
         let choice = Choice { loads, split: layout.split.contains(&number) };
         if !shared.is_empty() {
             return self.extractor.extract(definition, self.roots[number], &choice, shared);
