@@ -127,11 +127,17 @@ impl<'a> Extractor<'a> {
     fn domains(&self, extracted: &Extracted) -> BTreeSet<usize> {
         let nodes = extracted.taken.iter().map(|(class, node)| &self.classes[*class].nodes[*node]);
         let folds = nodes.filter(|node| node.completes.is_some());
-        let domain = |node: &Node| match node.term {
-            Term::Mma(_) => node.operands[0],
-            _ => node.operands[1],
-        };
+        let domain = |node: &Node| self.whole(node.operands[usize::from(!matches!(node.term, Term::Mma(_)))]);
         folds.map(domain).collect()
+    }
+
+    /// The class of the domain that a half of a split domain is of.
+    fn whole(&self, domain: usize) -> usize {
+        let split = self.classes[domain].nodes.iter().find_map(|node| match node.term {
+            Term::Outer(_) | Term::Inner(_) | Term::Chunks(_) | Term::Chunk(_) => Some(node.operands[0]),
+            _ => None,
+        });
+        split.map_or(domain, |domain| self.whole(domain))
     }
 
     fn build_class(&self, from: &Extracted, class: usize, builder: &mut Builder, done: &mut HashMap<usize, Id>) -> Id {

@@ -321,13 +321,17 @@ impl Search<'_> {
 
     fn extract(&mut self, number: usize, layout: &Layout, shared: &[&Extracted]) -> Option<Extracted> {
         let definition = &self.terms.definitions[number];
-        let loads = layout.stored.intersection(&self.needs[number]);
-        let loads = loads.map(|other| self.terms.definitions[*other].tensor.name()).collect();
-        let choice = Choice { loads, split: layout.split.contains(&number) };
+        let split = layout.split.contains(&number);
+        let names = |numbers: &mut dyn Iterator<Item = &usize>| {
+            numbers.map(|other| self.terms.definitions[*other].tensor.name()).collect()
+        };
         if !shared.is_empty() {
-            return self.extractor.extract(definition, self.roots[number], &choice, shared);
+            // a shared fold may load what this definition alone does not need
+            let loads = names(&mut layout.stored.range(..number));
+            return self.extractor.extract(definition, self.roots[number], &Choice { loads, split }, shared);
         }
-        let key = (number, choice);
+        let loads = names(&mut layout.stored.intersection(&self.needs[number]));
+        let key = (number, Choice { loads, split });
         if let Some(known) = self.alone.get(&key) {
             return known.clone();
         }
