@@ -240,25 +240,4 @@ fn ground(nodes: &RecExpr<Term>) -> PatternAst<Term> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tilde_stands_for_both_orders() {
-        assert_eq!(both_orders("(f (*~ (g ?a) ?b) ?c)"), ["(f (* (g ?a) ?b) ?c)", "(f (* ?b (g ?a)) ?c)"]);
-        assert_eq!(both_orders("(*~ (+~ ?a ?b) ?c)").len(), 4);
-        assert_eq!(both_orders("(f ?a)"), ["(f ?a)"]);
-    }
-
-    #[test]
-    fn names_are_unique_and_rules_parse() {
-        let mut names: Vec<String> = Vec::new();
-        for law in general() {
-            assert!(!names.contains(&law.name.to_string()), "{} twice", law.name);
-            names.push(law.name.into());
-            for rewrite in law.rewrites() {
-                assert_eq!(law_of(rewrite.name.as_str()), law.name);
-            }
-        }
-    }
-}
+mod tests;
