@@ -17,8 +17,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 pub const TILE: f64 = 64.0;
 /// Chunks of a split domain: enough blocks for a machine from one row.
 pub const CHUNKS: f64 = 32.0;
-/// Price factor of a contraction whose rows are not the definition's: above any real one, below none at all.
-const WRONG_ROWS: f64 = 1e4;
+/// Price of what is only taken if there is nothing else, in seconds: above that of any kernel.
+const UNWANTED: f64 = 1e6;
 
 /// A saturated graph, ready for extraction on one machine.
 pub struct Extractor<'a> {
@@ -41,6 +41,8 @@ struct Node {
     price: f64,
     /// For a fold over all of a long axis: the axis. The halves inside a split fold are not such folds.
     completes: Option<u32>,
+    /// For such a fold: it goes over a whole domain, not over a chunk of one.
+    unsplit: bool,
 }
 
 /// What a definition may be made of.
@@ -76,6 +78,7 @@ impl<'a> Extractor<'a> {
                 operands: term.children().iter().map(|child| number[&graph.find(*child)]).collect(),
                 price: own(graph, machine, &visits, *id, term),
                 completes: completes(graph, term),
+                unsplit: completes(graph, term).is_some() && !is_chunk(graph, term.children()[usize::from(!matches!(term, Term::Mma(_)))]),
             }).collect();
             // equal prices: the first node; independent of how names were interned
             nodes.sort_by_key(|node| (preference(&node.term), leaf_name(&node.term), node.operands.clone()));
@@ -99,7 +102,7 @@ impl<'a> Extractor<'a> {
         let place: HashMap<usize, usize> = order.iter().enumerate().map(|(place, class)| (*class, place)).collect();
         let free: BTreeMap<usize, usize> = shared.iter().flat_map(|s| s.taken.iter().map(|(c, n)| (*c, *n))).collect();
         let price = |class: usize, node: usize| {
-            if free.get(&class) == Some(&node) { 1e-15 } else { self.priced(context, definition, class, node) }
+            if free.get(&class) == Some(&node) { 1e-15 } else { self.priced(context, definition, choice, class, node) }
         };
         for tree in [false, true] {
             let best = self.settle(&order, &place, definition, choice, &price, tree);
@@ -196,16 +199,20 @@ impl<'a> Extractor<'a> {
         name != definition.tensor && (param(name) || choice.loads.contains(name.name()))
     }
 
-    /// The price of a node in a definition: a contraction must have the definition's rows as its own.
-    fn priced(&self, context: &Context, definition: &Definition, class: usize, node: usize) -> f64 {
+    /// The price of a node in a definition: a contraction must have the definition's rows as its own, and long folds
+    /// are split if that is asked for.
+    fn priced(&self, context: &Context, definition: &Definition, choice: &Choice, class: usize, node: usize) -> f64 {
         let node = &self.classes[class].nodes[node];
+        if choice.split && node.unsplit {
+            return UNWANTED;
+        }
         let Term::Mma([_, a, b]) = node.term else { return node.price };
         let wrong = definition.axes.iter().find_map(|axis| {
             let number = context.axis_number(*axis)? as u32;
             let (in_a, in_b) = (self.graph[a].data.varies_over(number), self.graph[b].data.varies_over(number));
             (in_a != in_b).then_some(in_b)
         });
-        if wrong == Some(true) { node.price * WRONG_ROWS } else { node.price }
+        if wrong == Some(true) { UNWANTED } else { node.price }
     }
 
     /// The best node of every class, by repeated improvement. Counted as a tree, shared terms are paid every time: rougher,
@@ -351,6 +358,15 @@ fn completes(graph: &Graph, node: &Term) -> Option<u32> {
     let half = |node: &Term| matches!(node, Term::Inner(_) | Term::Chunks(_));
     let (axis, _) = graph[domain].data.binds?;
     (is_long(&graph.analysis.context, axis) && !graph[domain].nodes.iter().any(half)).then_some(axis)
+}
+
+/// Whether a domain is a chunk or the tiles of one.
+fn is_chunk(graph: &Graph, domain: Id) -> bool {
+    graph[domain].nodes.iter().any(|node| match *node {
+        Term::Chunk(_) => true,
+        Term::Outer(inner) => is_chunk(graph, inner),
+        _ => false,
+    })
 }
 
 /// How many values domains have, roughly.
