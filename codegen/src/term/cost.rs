@@ -14,9 +14,10 @@
 //!   which overlaps only partly; more if the grid does not fill the machine; plus the launches.
 
 use super::context::{Context, TensorRole};
-use super::extract::{CHUNKS, TILE, list_length};
 use super::facts::{Binding, Facts, Level, facts_of_nodes};
-use super::{AxisName, Definition, Monoid, Term, TensorName, Terms, Type};
+use super::price::{CHUNKS, TILE, list_length};
+use super::stored::{each_node, kernels, stored_types};
+use super::{AxisName, Definition, Monoid, TensorName, Term, Terms, Type};
 use crate::machine::Machine;
 use egg::{Id, Language};
 use std::cell::RefCell;
@@ -98,114 +99,12 @@ impl fmt::Display for CostTable {
 /// The cost of a candidate on a machine, at the context's expected sizes.
 pub fn cost(terms: &Terms, context: &Context, machine: &Machine) -> CostTable {
     let facts = facts_of_nodes(context, &terms.nodes);
-    let types: HashMap<TensorName, Type> =
-        terms.definitions.iter().map(|d| (d.tensor, stored_type(terms, context, d))).collect();
+    let types = stored_types(terms, context);
     let kernels = kernels(terms)
         .into_iter()
         .map(|definitions| Kernel::new(terms, context, machine, &facts, &types, definitions).cost())
         .collect();
     CostTable { kernels }
-}
-
-/// Which definitions one kernel stores: those that share a fold outside other folds and do not need each other.
-pub fn kernels(terms: &Terms) -> Vec<Vec<&Definition>> {
-    let needs = needs(terms);
-    let folds: Vec<BTreeSet<Id>> = terms.definitions.iter().map(|d| outermost_folds(terms, d.root)).collect();
-    let mut groups: Vec<Vec<usize>> = Vec::new();
-    for number in 0..terms.definitions.len() {
-        let joins = |group: &Vec<usize>| {
-            group.iter().any(|other| !folds[*other].is_disjoint(&folds[number]))
-                && group.iter().all(|other| !needs[number].contains(other) && !needs[*other].contains(&number))
-                // what runs in between must not need the group's later members, nor be needed by this one
-                && !(group[0] + 1..number).any(|between| !group.contains(&between) && needs[number].contains(&between) && group.iter().any(|g| needs[between].contains(g)))
-        };
-        match groups.iter_mut().find(|group| joins(group)) {
-            Some(group) => group.push(number),
-            None => groups.push(vec![number]),
-        }
-    }
-    groups.into_iter().map(|group| group.into_iter().map(|number| &terms.definitions[number]).collect()).collect()
-}
-
-/// For every definition the numbers of those it needs, directly or not.
-pub fn needs(terms: &Terms) -> Vec<BTreeSet<usize>> {
-    let mut needs: Vec<BTreeSet<usize>> = Vec::new();
-    for definition in &terms.definitions {
-        let mut all = BTreeSet::new();
-        for name in loaded(terms, definition.root) {
-            if let Some(number) = terms.definitions[..needs.len()].iter().position(|d| d.tensor == name) {
-                all.extend(needs[number].iter().copied());
-                all.insert(number);
-            }
-        }
-        needs.push(all);
-    }
-    needs
-}
-
-/// The tensors that a term loads.
-pub fn loaded(terms: &Terms, root: Id) -> Vec<TensorName> {
-    let mut names = Vec::new();
-    each_node(terms, root, &mut |id| {
-        if let Term::Tensor(name) = terms.nodes[id]
-            && !names.contains(&name)
-        {
-            names.push(name);
-        }
-        true
-    });
-    names
-}
-
-/// Visits every node under a root once; `visit` says whether to go on to the operands.
-fn each_node(terms: &Terms, root: Id, visit: &mut dyn FnMut(Id) -> bool) {
-    let (mut seen, mut stack) = (HashSet::from([root]), vec![root]);
-    while let Some(id) = stack.pop() {
-        if visit(id) {
-            stack.extend(terms.nodes[id].children().iter().rev().filter(|child| seen.insert(**child)));
-        }
-    }
-}
-
-fn outermost_folds(terms: &Terms, root: Id) -> BTreeSet<Id> {
-    let mut folds = BTreeSet::new();
-    each_node(terms, root, &mut |id| match terms.nodes[id] {
-        Term::Fold(_) | Term::Mma(_) => {
-            folds.insert(id);
-            false
-        }
-        _ => true,
-    });
-    folds
-}
-
-/// The type in which a definition is stored: as declared; otherwise the element type if every use is as a factor of a
-/// contraction (which rounds it anyway), f32 if not; i32 for lists.
-pub fn stored_type(terms: &Terms, context: &Context, definition: &Definition) -> Type {
-    if matches!(terms.nodes[definition.root], Term::Top(_)) {
-        return Type::I32;
-    }
-    if let Some(dtype) = context.tensor(definition.tensor).and_then(|tensor| tensor.dtype) {
-        return dtype;
-    }
-    let mut factors = HashSet::new();
-    let mut others = HashSet::new();
-    for user in &terms.definitions {
-        each_node(terms, user.root, &mut |id| {
-            for child in terms.nodes[id].children() {
-                match terms.nodes[id] {
-                    Term::Mma([_, a, b]) if *child == a || *child == b => factors.insert(*child),
-                    _ => others.insert(*child),
-                };
-            }
-            true
-        });
-    }
-    let load = |id: &Id| match &terms.nodes[*id] {
-        Term::Load(operands) => terms.nodes[operands[0]] == Term::Tensor(definition.tensor),
-        _ => false,
-    };
-    if factors.iter().any(load) && !others.iter().any(load) { context.element } else { Type::F32 }
 }
 
 /// A bound axis inside a kernel.
@@ -221,6 +120,9 @@ struct Frame {
     samples: Vec<[i64; 3]>,
 }
 
+/// A frame, the axes that are taken together, and whether within one thread block.
+type VisitKey = (usize, Vec<u32>, bool);
+
 struct Kernel<'a> {
     terms: &'a Terms,
     context: &'a Context,
@@ -232,7 +134,7 @@ struct Kernel<'a> {
     tiles: BTreeMap<u32, f64>,
     frames: Vec<Frame>,
     /// Numbers of values of frames, see `Kernel::visits`.
-    visits: RefCell<HashMap<(usize, Vec<u32>, bool), f64>>,
+    visits: RefCell<HashMap<VisitKey, f64>>,
     seen: HashSet<(Id, Vec<usize>)>,
     loads: BTreeMap<&'static str, f64>,
     total: KernelCost,
@@ -458,7 +360,9 @@ impl<'a> Kernel<'a> {
     /// Adds what one node does to the totals; its own frame is on the stack already.
     fn account(&mut self, id: Id, stack: &[usize]) {
         let facts = self.facts;
-        let free = |ids: &[Id]| -> BTreeSet<Binding> { ids.iter().flat_map(|id| facts[usize::from(*id)].free.iter().copied()).collect() };
+        let free = |ids: &[Id]| -> BTreeSet<Binding> {
+            ids.iter().flat_map(|id| facts[usize::from(*id)].free.iter().copied()).collect()
+        };
         let bound = |domain: Id, ids: &[Id]| {
             let mut all = free(ids);
             all.extend(facts[usize::from(domain)].binds);
@@ -469,7 +373,11 @@ impl<'a> Kernel<'a> {
             Term::Load(ref operands) | Term::List(ref operands) => {
                 let Term::Tensor(name) = self.terms.nodes[operands[0]] else { return };
                 let in_block = self.product(here, stack, true);
-                let count = if matches!(self.terms.nodes[id], Term::List(_)) { list_length(self.context, name).unwrap_or(1.0) } else { 1.0 };
+                let count = if matches!(self.terms.nodes[id], Term::List(_)) {
+                    list_length(self.context, name).unwrap_or(1.0)
+                } else {
+                    1.0
+                };
                 *self.loads.entry(name.name()).or_default() += in_block * count * self.total.blocks * self.bytes(name);
             }
             Term::Mma([domain, a, b]) => {
@@ -491,7 +399,13 @@ impl<'a> Kernel<'a> {
                 }
             }
             Term::Top([_, domain, score, _]) => self.total.scalar += 4.0 * self.count(&bound(domain, &[score]), stack),
-            Term::Exp(_) | Term::Log(_) | Term::Tanh(_) | Term::Sigmoid(_) | Term::Silu(_) | Term::Gelu(_) | Term::Sqrt(_) => {
+            Term::Exp(_)
+            | Term::Log(_)
+            | Term::Tanh(_)
+            | Term::Sigmoid(_)
+            | Term::Silu(_)
+            | Term::Gelu(_)
+            | Term::Sqrt(_) => {
                 self.total.exponentials += self.count(here, stack);
             }
             Term::Mat(_) => {
@@ -500,7 +414,13 @@ impl<'a> Kernel<'a> {
                 self.total.launches += 1;
                 self.total.blocks *= CHUNKS;
             }
-            Term::IntAdd(_) | Term::IntSub(_) | Term::IntMul(_) | Term::IntDiv(_) | Term::IntRem(_) | Term::IntMin(_) | Term::IntMax(_) => {
+            Term::IntAdd(_)
+            | Term::IntSub(_)
+            | Term::IntMul(_)
+            | Term::IntDiv(_)
+            | Term::IntRem(_)
+            | Term::IntMin(_)
+            | Term::IntMax(_) => {
                 // addresses and bounds: mostly constant along a lane's work
                 self.total.scalar += 0.25 * self.count(here, stack);
             }
@@ -517,7 +437,10 @@ impl<'a> Kernel<'a> {
         let own = a.free.iter().filter(|(axis, level)| *level == Level::Element && !b.varies_over(*axis));
         let of = |axis: u32| match self.tiles.get(&axis) {
             Some(tile) => *tile,
-            None => stack.iter().find(|frame| self.frames[**frame].axis == axis).map_or(1.0, |frame| self.frames[*frame].size.min(TILE)),
+            None => stack
+                .iter()
+                .find(|frame| self.frames[**frame].axis == axis)
+                .map_or(1.0, |frame| self.frames[*frame].size.min(TILE)),
         };
         own.map(|(axis, _)| of(*axis)).product::<f64>().max(1.0)
     }
@@ -525,7 +448,9 @@ impl<'a> Kernel<'a> {
     /// The frame of a domain's axis; the two halves of a split domain share one.
     fn enter(&mut self, domain: Id, stack: &[usize]) -> usize {
         let mut whole = domain;
-        while let Term::Outer(inner) | Term::Inner(inner) | Term::Chunks(inner) | Term::Chunk(inner) = self.terms.nodes[whole] {
+        while let Term::Outer(inner) | Term::Inner(inner) | Term::Chunks(inner) | Term::Chunk(inner) =
+            self.terms.nodes[whole]
+        {
             whole = inner;
         }
         let axis = self.facts[usize::from(whole)].binds.map_or(u32::MAX, |(axis, _)| axis);
@@ -535,7 +460,9 @@ impl<'a> Kernel<'a> {
         let around = stack.iter().rev().find(|frame| self.frames[**frame].axis == axis);
         let part = matches!(self.terms.nodes[domain], Term::Inner(_) | Term::Chunk(_));
         let pass = around.map_or(0, |frame| self.frames[*frame].pass + usize::from(!part));
-        let same = |frame: &Frame| frame.axis == axis && frame.domain == whole && frame.depends == depends && frame.pass == pass;
+        let same = |frame: &Frame| {
+            frame.axis == axis && frame.domain == whole && frame.depends == depends && frame.pass == pass
+        };
         if let Some(known) = self.frames.iter().position(same) {
             return known;
         }
