@@ -149,3 +149,15 @@ fn best_blocks() {
     );
     snapshot("best_blocks", &text);
 }
+
+#[test]
+fn split_over_blocks() {
+    let f = attend("$k", "$v", "s", "(chunk (upto (all @s) (i+ @t (i- #s #t))))");
+    let f = format!("(fold lse (chunks (upto (all @s) (i+ @t (i- #s #t)))) (mat {f}))");
+    let text = planned(
+        AXES,
+        &[("q", &["t", "g", "r", "d"]), ("k", &["s", "g", "d"]), ("v", &["s", "g", "e"])],
+        &[("o", &["t", "g", "r", "e"], &format!("(norm {f})"))],
+    );
+    snapshot("split_over_blocks", &text);
+}

@@ -68,6 +68,55 @@ impl Lower<'_> {
         Ok(state)
     }
 
+    /// Lowers `(fst F)`, the maximum of a fold of lse, or a path of `fst` and `snd` to one of its sums.
+    pub(super) fn component(&mut self, id: Id) -> Lowered<Id> {
+        let shape = || Untileable("a component of something that is no fold of lse".into());
+        let (mut path, mut at) = (vec![], id);
+        loop {
+            at = match self.arena[at] {
+                Term::Fst(x) => {
+                    path.push(false);
+                    x
+                }
+                Term::Snd(x) => {
+                    path.push(true);
+                    x
+                }
+                _ => break,
+            };
+        }
+        let state = self.online_fold(at)?;
+        if path.pop() == Some(false) {
+            if !path.is_empty() {
+                return Err(shape());
+            }
+            let factor = self.arena.num(state.scale / std::f64::consts::LOG2_E);
+            let max = self.read(state.max);
+            return Ok(self.arena.add(Term::Mul([max, factor])));
+        }
+        let Term::Fold([_, _, body]) = self.arena[at] else { return Err(shape()) };
+        let Term::Pair([_, mut weights]) = self.arena[body] else { return Err(shape()) };
+        let mut leaf = 0;
+        while let Some(second) = path.pop() {
+            let Term::Pair([a, b]) = self.arena[weights] else { return Err(shape()) };
+            if second {
+                leaf += self.count_leaves(a);
+            }
+            weights = if second { b } else { a };
+        }
+        match self.arena[weights] {
+            Term::Pair(_) => Err(shape()),
+            _ => Ok(self.read(state.leaves[leaf])),
+        }
+    }
+
+    fn count_leaves(&self, id: Id) -> usize {
+        match self.arena[id] {
+            Term::Pair([a, b]) => self.count_leaves(a) + self.count_leaves(b),
+            _ => 1,
+        }
+    }
+
     /// The leaves of a weight `(pair w1 (pair w2 ..))`, each a fold over the tile.
     fn weight_leaves(&self, id: Id, into: &mut Vec<(Id, Inner)>) -> Lowered<()> {
         if let Term::Pair([a, b]) = self.arena[id] {
