@@ -318,7 +318,7 @@ impl<'a> Planner<'a> {
             .collect();
         let tiled_rows = rows.iter().map(|s| s.axis).filter(|a| self.constant(*a).is_none()).collect();
         let block = Block { rows: rows.clone(), uniform, column_tiles, tiled_rows };
-        let sizes = Sizes { columns: shape.columns, stages: shape.stages };
+        let sizes = Sizes { columns: shape.columns, stages: shape.stages, depth: self.tiling.depth };
         let mut lower = Lower::new(&mut self.arena, &self.extents, &self.lengths_of_lists, self.element, block, sizes);
         for root in group {
             if let Term::Top(_) = lower.arena[root.term] {

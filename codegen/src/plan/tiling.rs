@@ -11,6 +11,8 @@ pub struct Tiling {
     pub columns: u32,
     /// Tiles in flight.
     pub stages: u32,
+    /// What the depth of a contraction must be a multiple of.
+    pub depth: u32,
     /// Blocks of 16 rows per warp.
     pub repeat: u32,
     /// Warps that share the columns when a block has at most 16 rows.
@@ -48,6 +50,7 @@ impl Tiling {
             list_rows: 64,
             columns: 64,
             stages: 2,
+            depth: 16,
             repeat: 2,
             column_warps: 4,
             chunks: 32,
@@ -58,7 +61,7 @@ impl Tiling {
 
     /// CPUs: a row tile and a packed operand tile stay in the first two cache levels.
     pub fn host() -> Self {
-        Tiling { rows: 64, stages: 1, ..Tiling::gpu() }
+        Tiling { rows: 64, stages: 1, depth: 1, ..Tiling::gpu() }
     }
 
     /// The same machine when there are few queries: as few rows as the constant axes give, so that warps share the columns.

@@ -216,9 +216,6 @@ impl Check<'_> {
         if !self.kernel.tiles.get(b as usize).is_some_and(fits) {
             self.fault(format!("the second factor is not {} by {}", depth.axis.name(), columns.axis.name()));
         }
-        if !depth.count.is_multiple_of(16) {
-            self.fault(format!("a contraction over {} values", depth.count));
-        }
     }
 
     fn is_set(&mut self, var: Var) {

@@ -366,17 +366,17 @@ impl Lower<'_> {
 
     /// Values per iteration.
     fn tile_of(&self, domain: &Domain) -> Lowered<u32> {
-        let wanted = self.sizes.columns;
+        let (wanted, depth) = (self.sizes.columns, self.sizes.depth);
         match domain.blocks {
             None => match self.extents.get(&domain.axis) {
-                Some(Some(n)) if *n < i64::from(wanted) && n % 16 == 0 => Ok(*n as u32),
+                Some(Some(n)) if *n < i64::from(wanted) && n % i64::from(depth) == 0 => Ok(*n as u32),
                 _ => Ok(wanted),
             },
             // A tile lies inside one block, so that it is contiguous in memory.
-            Some((_, block)) => [128, 112, 96, 80, 64, 48, 32, 16]
-                .into_iter()
-                .find(|t| *t <= wanted.max(64) && block % i64::from(*t) == 0)
-                .ok_or_else(|| Untileable(format!("blocks of {block} are no multiple of 16"))),
+            Some((_, block)) => (1..=wanted.max(64))
+                .rev()
+                .find(|t| t.is_multiple_of(depth) && block % i64::from(*t) == 0)
+                .ok_or_else(|| Untileable(format!("blocks of {block} are no multiple of {depth}"))),
         }
     }
 

@@ -31,6 +31,8 @@ pub struct Sizes {
     pub columns: u32,
     /// Tiles in flight in such a loop.
     pub stages: u32,
+    /// What the depth of a contraction is a multiple of.
+    pub depth: u32,
 }
 
 /// What the lowering needs to know about a block.
