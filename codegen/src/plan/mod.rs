@@ -15,7 +15,8 @@
 //!
 //! Expressions are [`Term`](crate::term::Term)s, evaluated at one element. An axis `@x` there is, in this order: the axis of
 //! an enclosing scalar fold inside the term; the coordinate of the element's column if the variable's column axis is `x`; of
-//! its row if `x` is a row axis; the current value of an enclosing loop of tile 1 over `x`; the value of grid axis `x`.
+//! its row if `x` is a row axis; the current value of an enclosing loop over `x` (of a tiled loop: the first value of the
+//! tile); the value of grid axis `x` (of a tiled one: the first value of the block).
 //! `%n` is variable `n` at this element, broadcast along rows or columns that it lacks. `(load $x ...)` reads a buffer;
 //! an index that lies outside the buffer (the edge of a partial tile) reads anything valid: results of such elements are
 //! masked or never stored. `(load $stage:n ...)` reads stage `n`, see [`Statement::Stage`].
@@ -28,8 +29,21 @@
 //! the sequence's offset), further run-time axes are padded to their longest sequence. Rows beyond the sequence's length are
 //! computed with clamped coordinates and not stored.
 
+mod arena;
+mod domain;
+mod lower;
+mod planner;
 pub mod print;
+mod split;
+mod tiling;
+mod untile;
+mod verify;
 pub mod visit;
+
+use planner::contractions;
+pub use planner::{PlanError, dtype, plan};
+pub use tiling::Tiling;
+pub use verify::{Fault, verify};
 
 use crate::term::{AxisName, TensorName, Term, Type};
 use egg::{Id, RecExpr};
@@ -126,7 +140,8 @@ pub struct Kernel {
 pub struct GridAxis {
     /// The axis.
     pub axis: AxisName,
-    /// Consecutive values per block: 1 unless it is a row axis or the column axis of a [`Layout::Elements`] kernel.
+    /// Consecutive values per block: 1 unless it is a row axis or a column axis (whose columns then start at the block's
+    /// first value).
     pub tile: u32,
 }
 
@@ -142,8 +157,8 @@ pub struct Span {
 /// How a block's work is spread over threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// Independent elements: every statement is `Set` or `Store`, columns are contiguous in memory, one thread per element
-    /// (or vector of columns). `threads` per block.
+    /// Independent elements: every statement is `Set`, `Store` or a `Loop` of these (over a run-time column axis), columns
+    /// are contiguous in memory, one thread per element (or vector of columns). `threads` per block.
     Elements {
         /// Threads per block.
         threads: u32,
@@ -201,11 +216,14 @@ pub enum TileAxis {
 }
 
 /// A tile in shared memory that later statements read at any coordinate, as `(load $stage:n row-axes... column)`.
+///
+/// It is a ring along its columns: value `c` of the column axis lives at `c mod columns.count` (a power of two), so what
+/// earlier iterations wrote stays readable until it is overwritten. All indices are absolute axis values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stage {
     /// Row axes kept, slowest first (indices first to last, then the column).
     pub rows: Vec<Span>,
-    /// Column axis and width; the index is the axis's absolute value.
+    /// Column axis and width of the ring.
     pub columns: Span,
 }
 
@@ -232,9 +250,9 @@ pub enum Statement {
     Mask { var: Var, keep: Id, otherwise: f64 },
     /// `var[row] = fold of from[row, ..] along the columns`, merged with the old value of `var`.
     Reduce { var: Var, from: Var, monoid: crate::term::Monoid },
-    /// Online softmax, base 2. `m = max(max, row maximum of score)`; `score = 2^(score - m)`; every variable of `rescale` is
-    /// multiplied by `2^(max - m)`; `max = m`. Where `m` is -inf, score becomes 0.
-    Online { score: Var, max: Var, rescale: Vec<Var> },
+    /// Online softmax in base 2. `m = max(max, row maximum of score)`; `score = 2^(scale (score - m))`; every variable of
+    /// `rescale` is multiplied by `2^(scale (max - m))`; `max = m`. Where `m` is -inf, score becomes 0. `scale > 0`.
+    Online { score: Var, max: Var, scale: f64, rescale: Vec<Var> },
     /// Write a variable to a stage, folding (sum) away the row axis `sum` if given. Rows and columns outside the sequence are
     /// written as 0. A barrier follows before the next read, and one precedes the next write.
     Stage { stage: u32, from: Var, sum: Option<AxisName> },
@@ -294,10 +312,12 @@ pub struct Walk {
 /// Variables that merge together.
 #[derive(Clone, Debug)]
 pub struct Merge {
-    /// The running maximum (base 2) that the sums refer to; None for plain sums.
-    pub max: Option<Var>,
-    /// The running sums.
-    pub sums: Vec<Var>,
+    /// The running maximum that the sums refer to and the scale of its [`Statement::Online`]; None for plain folds.
+    pub max: Option<(Var, f64)>,
+    /// How the variables merge (after rescaling to a common maximum): `Add` for those of an online softmax.
+    pub monoid: crate::term::Monoid,
+    /// The running values.
+    pub values: Vec<Var>,
 }
 
 impl PlanExtent {

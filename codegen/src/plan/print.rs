@@ -149,11 +149,11 @@ impl KernelText<'_> {
                 Statement::Reduce { var, from, monoid } => {
                     writeln!(f, "{pad}{} = {monoid} of {} and {}", self.shaped(*var), self.var(*var), self.var(*from))?;
                 }
-                Statement::Online { score, max, rescale } => {
+                Statement::Online { score, max, scale, rescale } => {
                     let rescale: Vec<_> = rescale.iter().map(|v| self.var(*v)).collect();
                     writeln!(
                         f,
-                        "{pad}online softmax of {}: maximum {}, rescale {}",
+                        "{pad}online softmax of {} * {scale:.6}: maximum {}, rescale {}",
                         self.var(*score),
                         self.var(*max),
                         rescale.join(", ")
