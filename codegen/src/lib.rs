@@ -1,4 +1,5 @@
 //! The compiler of `nsa`.
 #![allow(missing_docs)]
+pub mod emit;
 pub mod plan;
 pub mod term;
