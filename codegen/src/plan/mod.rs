@@ -29,8 +29,18 @@
 //! the sequence's offset), further run-time axes are padded to their longest sequence. Rows beyond the sequence's length are
 //! computed with clamped coordinates and not stored.
 
+mod arena;
+mod domain;
+mod lower;
+mod planner;
 pub mod print;
+mod tiling;
+mod untile;
 pub mod visit;
+
+use planner::contractions;
+pub use planner::{PlanError, dtype, plan};
+pub use tiling::Tiling;
 
 use crate::term::{AxisName, TensorName, Term, Type};
 use egg::{Id, RecExpr};
