@@ -34,6 +34,7 @@ mod domain;
 mod lower;
 mod planner;
 pub mod print;
+pub mod resources;
 mod split;
 mod tiling;
 mod untile;
