@@ -42,7 +42,7 @@ mod verify;
 pub mod visit;
 
 use planner::contractions;
-pub use planner::{PlanError, dtype, plan};
+pub use planner::{PlanError, Planned, dtype, plan};
 pub use tiling::Tiling;
 pub use verify::{Fault, verify};
 
