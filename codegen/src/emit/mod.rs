@@ -4,6 +4,7 @@
 //! each target then has a module that lowers the statements of a plan.
 
 pub mod llvm;
+pub mod nvptx;
 pub mod scalar;
 
 /// Why a plan could not be turned into code.
