@@ -3,6 +3,7 @@
 //! [`llvm`] wraps the parts of LLVM that emission needs, [`scalar`] evaluates scalar terms and is shared by all targets;
 //! each target then has a module that lowers the statements of a plan.
 
+pub mod host;
 pub mod llvm;
 pub mod nvptx;
 pub mod scalar;

@@ -16,7 +16,6 @@ mod fold;
 mod memory;
 
 pub use facts::Facts;
-pub(crate) use memory::widened;
 pub use memory::{View, store_type};
 
 use super::EmitError;

@@ -34,13 +34,17 @@ mod domain;
 mod lower;
 mod planner;
 pub mod print;
+pub mod resources;
+mod split;
 mod tiling;
 mod untile;
+mod verify;
 pub mod visit;
 
 use planner::contractions;
 pub use planner::{PlanError, dtype, plan};
 pub use tiling::Tiling;
+pub use verify::{Fault, verify};
 
 use crate::term::{AxisName, TensorName, Term, Type};
 use egg::{Id, RecExpr};

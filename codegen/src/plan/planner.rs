@@ -2,9 +2,10 @@
 
 use super::arena::Arena;
 use super::lower::{Block, Lower, Sizes, Untileable, WIDEST};
+use super::split::{CHUNK, split};
 use super::tiling::Tiling;
 use super::*;
-use crate::term::{Definition, LenName, Terms};
+use crate::term::{LenName, Terms};
 use nsa_dsl::program::{DType, Program, Source};
 use std::collections::{BTreeSet, HashMap};
 
@@ -51,10 +52,10 @@ struct Planner<'a> {
 }
 
 /// A definition in the planner's arena.
-struct Root {
-    tensor: TensorName,
-    axes: Vec<AxisName>,
-    term: Id,
+pub(super) struct Root {
+    pub tensor: TensorName,
+    pub axes: Vec<AxisName>,
+    pub term: Id,
 }
 
 impl<'a> Planner<'a> {
@@ -150,10 +151,15 @@ impl<'a> Planner<'a> {
         let mut groups: Vec<Vec<Root>> = vec![];
         for definition in &candidate.definitions {
             let term = self.arena.import_with(&candidate.nodes, definition.root, &mut imported);
-            let root = Root { tensor: definition.tensor, axes: definition.axes.clone(), term };
-            match groups.iter_mut().find(|group| self.shares_fold(group, &root, definition)) {
-                Some(group) => group.push(root),
-                None => groups.push(vec![root]),
+            let mut root = Root { tensor: definition.tensor, axes: definition.axes.clone(), term };
+            let tile = i64::from(self.tiling.columns);
+            let parts = split(&mut self.arena, &mut root, self.tiling.chunks, tile);
+            self.add_parts(&parts);
+            for root in parts.into_iter().chain([root]) {
+                match groups.iter_mut().find(|group| self.shares_fold(group, &root)) {
+                    Some(group) => group.push(root),
+                    None => groups.push(vec![root]),
+                }
             }
         }
         let mut kernels = vec![];
@@ -176,9 +182,25 @@ impl<'a> Planner<'a> {
         })
     }
 
+    /// Buffers for the values of chunks.
+    fn add_parts(&mut self, parts: &[Root]) {
+        let chunk = AxisName::new(CHUNK);
+        if !parts.is_empty() && !self.extents.contains_key(&chunk) {
+            self.extents.insert(chunk, Some(self.tiling.chunks));
+            self.axes.push(PlanAxis { name: chunk, extent: PlanExtent::Const(self.tiling.chunks) });
+        }
+        for part in parts {
+            self.buffers.push(Buffer {
+                name: part.tensor,
+                axes: part.axes.clone(),
+                dtype: Type::F32,
+                role: Role::Workspace,
+            });
+        }
+    }
+
     /// True if a definition needs the same tiled fold as one of a group, and none of the group's results.
-    fn shares_fold(&self, group: &[Root], root: &Root, definition: &Definition) -> bool {
-        let _ = definition;
+    fn shares_fold(&self, group: &[Root], root: &Root) -> bool {
         let mine = self.tiled_folds(root.term);
         let shared = group.iter().any(|other| self.tiled_folds(other.term).intersection(&mine).next().is_some());
         let depends = group
@@ -214,10 +236,9 @@ impl<'a> Planner<'a> {
         let mut rows: Option<BTreeSet<AxisName>> = None;
         let mut split: BTreeSet<AxisName> = BTreeSet::new();
         for root in group {
-            contractions(&self.arena, root.term, &mut |domain, a, b| {
+            contractions(&self.arena, root.term, &mut |_, a, b| {
                 let (a, b) = (self.arena.free(a).clone(), self.arena.free(b).clone());
-                let mut mine = &a - &b;
-                mine.extend(self.arena.domain_axis(domain).filter(|_| false));
+                let mine = &a - &b;
                 rows = Some(rows.take().map_or_else(|| mine.clone(), |r| &r & &mine));
                 firsts.push(a);
                 seconds.extend(b);
@@ -297,7 +318,7 @@ impl<'a> Planner<'a> {
             .collect();
         let tiled_rows = rows.iter().map(|s| s.axis).filter(|a| self.constant(*a).is_none()).collect();
         let block = Block { rows: rows.clone(), uniform, column_tiles, tiled_rows };
-        let sizes = Sizes { columns: shape.columns, stages: shape.stages };
+        let sizes = Sizes { columns: shape.columns, stages: shape.stages, depth: self.tiling.depth };
         let mut lower = Lower::new(&mut self.arena, &self.extents, &self.lengths_of_lists, self.element, block, sizes);
         for root in group {
             if let Term::Top(_) = lower.arena[root.term] {
@@ -406,6 +427,11 @@ impl<'a> Planner<'a> {
 }
 
 fn kernel_name(group: &[Root]) -> String {
+    // The values of one chunk are stored together: the name is what theirs have in common.
+    let first = group[0].tensor.name();
+    if let Some((part, _)) = first.rsplit_once('_').filter(|(part, _)| part.contains("_part")) {
+        return part.to_string();
+    }
     group.iter().map(|r| r.tensor.name()).collect::<Vec<_>>().join("_")
 }
 

@@ -11,10 +11,14 @@ pub struct Tiling {
     pub columns: u32,
     /// Tiles in flight.
     pub stages: u32,
+    /// What the depth of a contraction must be a multiple of.
+    pub depth: u32,
     /// Blocks of 16 rows per warp.
     pub repeat: u32,
     /// Warps that share the columns when a block has at most 16 rows.
     pub column_warps: u32,
+    /// Chunks of a fold that is split over thread blocks.
+    pub chunks: i64,
     /// Rows of a block that computes element by element.
     pub element_rows: u32,
     /// Its threads.
@@ -46,8 +50,10 @@ impl Tiling {
             list_rows: 64,
             columns: 64,
             stages: 2,
+            depth: 16,
             repeat: 2,
             column_warps: 4,
+            chunks: 32,
             element_rows: 16,
             element_threads: 256,
         }
@@ -55,7 +61,12 @@ impl Tiling {
 
     /// CPUs: a row tile and a packed operand tile stay in the first two cache levels.
     pub fn host() -> Self {
-        Tiling { rows: 64, stages: 1, ..Tiling::gpu() }
+        Tiling { rows: 64, stages: 1, depth: 1, ..Tiling::gpu() }
+    }
+
+    /// The same machine when there are few queries: as few rows as the constant axes give, so that warps share the columns.
+    pub fn few_rows(self) -> Self {
+        Tiling { rows: 16, list_rows: 16, ..self }
     }
 
     /// The cut of a kernel with this many rows of constant axes, and a run-time row axis or none.

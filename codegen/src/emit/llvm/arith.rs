@@ -225,6 +225,18 @@ impl<'c> Emitter<'c> {
     pub fn widen_float(&self, a: Value<'c>) -> Value<'c> {
         self.convert(InstructionOpcode::FPExt, a, self.f32_type().into())
     }
+    /// Whether a condition holds in any lane.
+    ///
+    /// # Errors
+    /// None in practice: the intrinsic belongs to every LLVM.
+    pub fn any(&self, conditions: Value<'c>) -> Result<Value<'c>, EmitError> {
+        match conditions {
+            BasicValueEnum::VectorValue(_) => {
+                self.intrinsic_value("llvm.vector.reduce.or", &[conditions.get_type()], &[conditions])
+            }
+            scalar => Ok(scalar),
+        }
+    }
     /// The same bits as another element type of the same width.
     pub fn bits_as(&self, a: Value<'c>, element: BasicTypeEnum<'c>) -> Value<'c> {
         self.convert(InstructionOpcode::BitCast, a, element)

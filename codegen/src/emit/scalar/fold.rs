@@ -402,6 +402,15 @@ impl<'c> Evaluator<'_, 'c> {
         self.flat(&entry)
     }
 
+    /// Entry `at` (a uniform `i32`) of a list: -1 past its end.
+    ///
+    /// # Errors
+    /// The term is not a list of a buffer that the kernel has.
+    pub fn list_entry(&mut self, list: Id, at: Value<'c>) -> Result<Value<'c>, EmitError> {
+        let (view, index, _) = self.list(list)?;
+        self.entry(&view, &index, at)
+    }
+
     /// `(in x list)`: some entry equals `x`, and `x` is not negative.
     pub(super) fn member(&mut self, x: Id, list: Id) -> Result<Scalar<'c>, EmitError> {
         let e = self.emitter;

@@ -124,12 +124,7 @@ fn memory_type<'c>(e: &Emitter<'c>, dtype: Type) -> BasicTypeEnum<'c> {
 }
 
 /// What was loaded from memory as `float` (or `i32`).
-pub(crate) fn widened<'c>(
-    e: &Emitter<'c>,
-    environment: &dyn Environment<'c>,
-    dtype: Type,
-    raw: Value<'c>,
-) -> Value<'c> {
+fn widened<'c>(e: &Emitter<'c>, environment: &dyn Environment<'c>, dtype: Type, raw: Value<'c>) -> Value<'c> {
     let i32_type = e.i32_type().into();
     match dtype {
         Type::F32 | Type::I32 => raw,

@@ -30,8 +30,9 @@ impl Lower<'_> {
     pub(super) fn dot(&mut self, domain: Id, a: Id, b: Id, var: Var, accumulate: bool) -> Lowered<()> {
         let depth = self.arena.domain_axis(domain).ok_or_else(|| Untileable("a contraction over no axis".into()))?;
         let depth = Span { axis: depth, count: self.width(depth)? };
-        if !depth.count.is_multiple_of(16) {
-            return Err(Untileable(format!("{} values of {} are no multiple of 16", depth.count, depth.axis.name())));
+        if !depth.count.is_multiple_of(self.sizes.depth) {
+            let (count, multiple) = (depth.count, self.sizes.depth);
+            return Err(Untileable(format!("{count} values of {} are no multiple of {multiple}", depth.axis.name())));
         }
         let a = self.first_operand(a, &depth)?;
         let b = self.second_operand(b, &depth)?;

@@ -68,6 +68,55 @@ impl Lower<'_> {
         Ok(state)
     }
 
+    /// Lowers `(fst F)`, the maximum of a fold of lse, or a path of `fst` and `snd` to one of its sums.
+    pub(super) fn component(&mut self, id: Id) -> Lowered<Id> {
+        let shape = || Untileable("a component of something that is no fold of lse".into());
+        let (mut path, mut at) = (vec![], id);
+        loop {
+            at = match self.arena[at] {
+                Term::Fst(x) => {
+                    path.push(false);
+                    x
+                }
+                Term::Snd(x) => {
+                    path.push(true);
+                    x
+                }
+                _ => break,
+            };
+        }
+        let state = self.online_fold(at)?;
+        if path.pop() == Some(false) {
+            if !path.is_empty() {
+                return Err(shape());
+            }
+            let factor = self.arena.num(state.scale / std::f64::consts::LOG2_E);
+            let max = self.read(state.max);
+            return Ok(self.arena.add(Term::Mul([max, factor])));
+        }
+        let Term::Fold([_, _, body]) = self.arena[at] else { return Err(shape()) };
+        let Term::Pair([_, mut weights]) = self.arena[body] else { return Err(shape()) };
+        let mut leaf = 0;
+        while let Some(second) = path.pop() {
+            let Term::Pair([a, b]) = self.arena[weights] else { return Err(shape()) };
+            if second {
+                leaf += self.count_leaves(a);
+            }
+            weights = if second { b } else { a };
+        }
+        match self.arena[weights] {
+            Term::Pair(_) => Err(shape()),
+            _ => Ok(self.read(state.leaves[leaf])),
+        }
+    }
+
+    fn count_leaves(&self, id: Id) -> usize {
+        match self.arena[id] {
+            Term::Pair([a, b]) => self.count_leaves(a) + self.count_leaves(b),
+            _ => 1,
+        }
+    }
+
     /// The leaves of a weight `(pair w1 (pair w2 ..))`, each a fold over the tile.
     fn weight_leaves(&self, id: Id, into: &mut Vec<(Id, Inner)>) -> Lowered<()> {
         if let Term::Pair([a, b]) = self.arena[id] {
@@ -317,17 +366,17 @@ impl Lower<'_> {
 
     /// Values per iteration.
     fn tile_of(&self, domain: &Domain) -> Lowered<u32> {
-        let wanted = self.sizes.columns;
+        let (wanted, depth) = (self.sizes.columns, self.sizes.depth);
         match domain.blocks {
             None => match self.extents.get(&domain.axis) {
-                Some(Some(n)) if *n < i64::from(wanted) && n % 16 == 0 => Ok(*n as u32),
+                Some(Some(n)) if *n < i64::from(wanted) && n % i64::from(depth) == 0 => Ok(*n as u32),
                 _ => Ok(wanted),
             },
             // A tile lies inside one block, so that it is contiguous in memory.
-            Some((_, block)) => [128, 112, 96, 80, 64, 48, 32, 16]
-                .into_iter()
-                .find(|t| *t <= wanted.max(64) && block % i64::from(*t) == 0)
-                .ok_or_else(|| Untileable(format!("blocks of {block} are no multiple of 16"))),
+            Some((_, block)) => (1..=wanted.max(64))
+                .rev()
+                .find(|t| t.is_multiple_of(depth) && block % i64::from(*t) == 0)
+                .ok_or_else(|| Untileable(format!("blocks of {block} are no multiple of {depth}"))),
         }
     }
 

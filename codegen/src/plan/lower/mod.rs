@@ -31,6 +31,8 @@ pub struct Sizes {
     pub columns: u32,
     /// Tiles in flight in such a loop.
     pub stages: u32,
+    /// What the depth of a contraction is a multiple of.
+    pub depth: u32,
 }
 
 /// What the lowering needs to know about a block.
@@ -301,7 +303,8 @@ impl<'a> Lower<'a> {
                 let var = self.plain_fold(monoid, domain, body)?;
                 Ok(self.read(var))
             }
-            Term::Pair(_) | Term::Fst(_) | Term::Snd(_) => Err(Untileable("a pair outside of norm and logsum".into())),
+            Term::Fst(_) | Term::Snd(_) => self.component(id),
+            Term::Pair(_) => Err(Untileable("a pair outside of a fold".into())),
             node => {
                 let mut failed = None;
                 let node = egg::Language::map_children(node, |child| match self.value(child) {

@@ -16,6 +16,8 @@ struct Staged {
     sum: Option<AxisName>,
     /// The term in the score that the stage replaces.
     replaced: Id,
+    /// The score without that sum, where it was further out.
+    scored: Id,
     /// The domain of the fold that reads the stage.
     domain: Domain,
 }
@@ -45,7 +47,7 @@ impl Lower<'_> {
         };
         let ((), body) = self.scoped(domain.axis, tile as u32, |this| {
             let score = match (&staged, ring) {
-                (Some(staged), Some(ring)) => this.stage(domain.axis, tile, staged, ring, score)?,
+                (Some(staged), Some(ring)) => this.stage(domain.axis, tile, staged, ring)?,
                 _ => this.value(score)?,
             };
             let columns = Span { axis: domain.axis, count: tile as u32 };
@@ -68,57 +70,82 @@ impl Lower<'_> {
 
     /// The part of a score that is computed in tiles.
     fn find_staged(&mut self, searched: AxisName, score: Id) -> Lowered<Option<Staged>> {
-        if !self.arena.contains(score, &|t| matches!(t, Term::Mma(_))) {
-            return Ok(None);
-        }
-        // Down to the fold whose axis gives the columns of the contraction inside it.
-        let mut at = score;
-        let domain = loop {
-            let children: Vec<Id> = egg::Language::children(&self.arena[at])
-                .iter()
-                .copied()
-                .filter(|c| self.arena.contains(*c, &|t| matches!(t, Term::Mma(_))))
-                .collect();
-            let [child] = children[..] else {
-                return Err(Untileable("a score with contractions in several places".into()));
-            };
-            if let Term::Fold([monoid, domain, _]) = self.arena[at].clone()
-                && self.arena[monoid] == Term::Monoid(Monoid::Add)
-                && let Some(axis) = self.arena.domain_axis(domain)
-                && self.is_column_in(axis, child)
-            {
-                at = child;
-                break Domain::read(self.arena, domain)
-                    .filter(|d| d.blocks.is_none())
-                    .ok_or_else(|| Untileable("a score over listed blocks".into()))?;
-            }
-            at = child;
-        };
-        // Down to the largest part that does not depend on the searched axis.
-        while self.arena.free(at).contains(&searched) {
-            let next = egg::Language::children(&self.arena[at])
-                .iter()
-                .copied()
-                .find(|c| self.arena.contains(*c, &|t| matches!(t, Term::Mma(_))));
-            at = next.ok_or_else(|| Untileable("a contraction that depends on the searched axis".into()))?;
-        }
-        let mut staged = Staged { body: at, sum: None, replaced: at, domain };
-        if let Term::Fold([monoid, rows, body]) = self.arena[at].clone()
-            && self.arena[monoid] == Term::Monoid(Monoid::Add)
-            && let Term::All(_) = self.arena[rows]
-            && let Some(axis) = self.arena.domain_axis(rows).filter(|axis| self.is_row(*axis))
+        let Some(path) = self.path_to_contraction(score)? else { return Ok(None) };
+        // The fold whose axis gives the columns of the contraction inside it.
+        let banded = path
+            .windows(2)
+            .position(|pair| self.sum_over(pair[0]).is_some_and(|(axis, _)| self.is_column_in(axis, pair[1])));
+        let banded = banded.ok_or_else(|| Untileable("a score whose contraction no sum reads".into()))?;
+        let Term::Fold([_, domain, _]) = self.arena[path[banded]] else { unreachable!("a sum is a fold") };
+        let domain = Domain::read(self.arena, domain)
+            .filter(|d| d.blocks.is_none())
+            .ok_or_else(|| Untileable("a score over listed blocks".into()))?;
+        // The largest part of its body that does not depend on the searched axis.
+        let body = path[banded + 1..].iter().position(|id| !self.arena.free(*id).contains(&searched));
+        let body = banded + 1 + body.ok_or_else(|| Untileable("a contraction of the searched axis".into()))?;
+        let mut staged = Staged { body: path[body], sum: None, replaced: path[body], scored: score, domain };
+
+        // A sum over a row axis, directly around that part or further out, is taken before the value is staged.
+        if let Some((axis, true)) = self.sum_over(path[body])
+            && self.is_row(axis)
         {
-            staged.body = body;
+            staged.body = path[body + 1];
             staged.sum = Some(axis);
+        } else if let Some(outer) = self.linear_row_sum(&path[..=body]) {
+            staged.sum = self.sum_over(path[outer]).map(|(axis, _)| axis);
+            staged.scored = self.arena.replace(score, path[outer], path[outer + 1]);
         }
-        let kept: Vec<AxisName> =
-            self.block.rows.iter().map(|s| s.axis).filter(|axis| Some(*axis) != staged.sum).collect();
-        for e in staged.domain.upto.iter().chain(&staged.domain.from).chain(&staged.domain.masks) {
-            if self.arena.free(*e).iter().any(|axis| self.is_row(*axis) && !kept.contains(axis)) {
+        let bounds = staged.domain.upto.iter().chain(&staged.domain.from).chain(&staged.domain.masks);
+        for e in bounds {
+            if staged.sum.is_some_and(|axis| self.arena.free(*e).contains(&axis)) {
                 return Err(Untileable("a band that differs between summed rows".into()));
             }
         }
         Ok(Some(staged))
+    }
+
+    /// The terms from a score down to its only contraction; None if it has none.
+    fn path_to_contraction(&self, score: Id) -> Lowered<Option<Vec<Id>>> {
+        let holds = |id: &Id| self.arena.contains(*id, &|t| matches!(t, Term::Mma(_)));
+        if !holds(&score) {
+            return Ok(None);
+        }
+        let mut path = vec![score];
+        while let Some(at) = path.last().filter(|at| !matches!(self.arena[**at], Term::Mma(_))) {
+            let children: Vec<Id> = egg::Language::children(&self.arena[*at]).iter().copied().filter(holds).collect();
+            match children[..] {
+                [child] => path.push(child),
+                _ => return Err(Untileable("a score with contractions in several places".into())),
+            }
+        }
+        Ok(Some(path))
+    }
+
+    /// The axis of a sum, and whether it is over all of the axis.
+    fn sum_over(&self, id: Id) -> Option<(AxisName, bool)> {
+        match self.arena[id] {
+            Term::Fold([monoid, domain, _]) if self.arena[monoid] == Term::Monoid(Monoid::Add) => {
+                Some((self.arena.domain_axis(domain)?, matches!(self.arena[domain], Term::All(_))))
+            }
+            _ => None,
+        }
+    }
+
+    /// A sum over a whole row axis above the end of a path, if everything between is linear in that end and does not
+    /// otherwise depend on the axis: `sum_r f(x_r) = f(sum_r x_r)`.
+    fn linear_row_sum(&self, path: &[Id]) -> Option<usize> {
+        let outer = path.iter().position(|id| self.sum_over(*id).is_some_and(|(a, all)| all && self.is_row(a)))?;
+        let (axis, _) = self.sum_over(path[outer])?;
+        let linear = path[outer + 1..].windows(2).all(|pair| {
+            let others_free = |x: &[Id]| x.iter().all(|c| *c == pair[1] || !self.arena.free(*c).contains(&axis));
+            match &self.arena[pair[0]] {
+                Term::Mul(x) => others_free(x) && x[0] != x[1],
+                Term::Div(x) => x[0] == pair[1] && others_free(x),
+                Term::Fold(x) => self.sum_over(pair[0]).is_some() && others_free(x),
+                _ => false,
+            }
+        });
+        linear.then_some(outer)
     }
 
     fn is_column_in(&self, axis: AxisName, body: Id) -> bool {
@@ -139,7 +166,8 @@ impl Lower<'_> {
         }
         let upper = self.moving(&staged.domain.upto, searched.axis);
         let lower = self.moving(&staged.domain.from, searched.axis);
-        let ([upper], [lower]) = (&upper[..], &lower[..]) else { return Err(fits()) };
+        let upper = upper.into_iter().reduce(|a, b| self.arena.add(Term::IntMin([a, b]))).ok_or_else(fits)?;
+        let lower = lower.into_iter().reduce(|a, b| self.arena.add(Term::IntMax([a, b]))).ok_or_else(fits)?;
         // Integer functions of one axis, evaluated far from 0 where no clamp acts.
         let at = |this: &mut Self, e: Id, x: i64| -> Lowered<i64> {
             let x = this.arena.int(x);
@@ -149,8 +177,8 @@ impl Lower<'_> {
         const FAR: i64 = 1 << 20;
         let widest = i64::from(self.sizes.columns.max(64));
         for tile in [32, 16, 8, 4, 2, 1] {
-            let new = at(self, *upper, FAR + tile - 1)? - at(self, *upper, FAR - 1)?;
-            let old = at(self, *upper, FAR - 1)? + 1 - at(self, *lower, FAR)?;
+            let new = at(self, upper, FAR + tile - 1)? - at(self, upper, FAR - 1)?;
+            let old = at(self, upper, FAR - 1)? + 1 - at(self, lower, FAR)?;
             if new < 1 || old < 0 || new > widest {
                 continue;
             }
@@ -168,13 +196,17 @@ impl Lower<'_> {
     }
 
     /// Computes the new columns of a tile of searched values into a stage; returns the score that reads it.
-    fn stage(&mut self, searched: AxisName, tile: i64, staged: &Staged, ring: u32, score: Id) -> Lowered<Id> {
+    fn stage(&mut self, searched: AxisName, tile: i64, staged: &Staged, ring: u32) -> Lowered<Id> {
         let axis = staged.domain.axis;
         let corners = self.corners();
         let here = self.arena.axis(searched);
         let last = self.arena.plus(here, tile - 1);
         let before = self.arena.plus(here, -1);
-        let upper = self.moving(&staged.domain.upto, searched)[0];
+        let upper = self.moving(&staged.domain.upto, searched);
+        let upper = upper
+            .into_iter()
+            .reduce(|a, b| self.arena.add(Term::IntMin([a, b])))
+            .ok_or_else(|| Untileable("a band without an upper bound".into()))?;
         let end = self.arena.substitute(upper, &HashMap::from([(searched, last)]));
         let end = self.arena.plus(end, 1);
         let start = self.arena.substitute(upper, &HashMap::from([(searched, before)]));
@@ -214,7 +246,7 @@ impl Lower<'_> {
             merge: vec![],
             body,
         })));
-        let replaced = self.arena.replace(score, staged.replaced, read);
+        let replaced = self.arena.replace(staged.scored, staged.replaced, read);
         self.value(replaced)
     }
 }

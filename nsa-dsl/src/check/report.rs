@@ -1,0 +1,173 @@
+//! How the checker reports.
+
+use super::Checker;
+use super::scope::{Failed, Result, Scope, Value};
+use crate::arena::Trouble;
+use crate::diagnostic::Diagnostic;
+use crate::program::*;
+use crate::source::{SourceId, Span};
+
+impl Checker<'_> {
+    /// Adds an error. One that lies in a library function is shown at the user's call of it.
+    pub(super) fn report(&mut self, mut diagnostic: Diagnostic) {
+        if let Some(span) = diagnostic.span {
+            let place = self.user_place(span);
+            if place != span {
+                let label = match std::mem::take(&mut diagnostic.label) {
+                    label if label.is_empty() => "because of this".to_string(),
+                    label => label,
+                };
+                diagnostic.span = Some(place);
+                diagnostic.notes.insert(0, crate::diagnostic::Note { message: label, span: Some(span) });
+                diagnostic.label =
+                    self.calls.first().map_or(String::new(), |(name, _)| format!("in this call of `{name}`"));
+            } else if let Some((name, call)) = self.calls.last().cloned()
+                && call.source == SourceId::USER
+                && !(call.start <= span.start && span.end <= call.end)
+            {
+                diagnostic = diagnostic.note_at(call, format!("in this call of `{name}`"));
+            }
+        }
+        if !self.diagnostics.contains(&diagnostic) {
+            self.diagnostics.push(diagnostic);
+        }
+    }
+
+    /// Adds an error and gives up what is being checked.
+    pub(super) fn error<T>(&mut self, diagnostic: Diagnostic) -> Result<T> {
+        self.report(diagnostic);
+        Err(Failed)
+    }
+
+    /// The place itself if it is the user's, else the call that led there.
+    pub(super) fn user_place(&self, span: Span) -> Span {
+        if span.source == SourceId::USER {
+            return span;
+        }
+        self.calls.iter().rev().map(|&(_, call)| call).find(|call| call.source == SourceId::USER).unwrap_or(span)
+    }
+
+    /// Reports what went wrong while building expressions, if anything.
+    pub(super) fn settle(&mut self, span: Span) -> Result<()> {
+        match self.arena.trouble.take() {
+            None => Ok(()),
+            Some(Trouble::Overflow) => {
+                self.error(Diagnostic::new(span, "an integer constant here does not fit 64 bits"))
+            }
+            Some(Trouble::Divisor) => self.error(
+                Diagnostic::new(span, "integers are divided by positive constants only")
+                    .label("the divisor is zero or negative"),
+            ),
+            Some(Trouble::TooLarge) => self.error(
+                Diagnostic::new(span, "the program is too large")
+                    .label("this makes its expressions too many or too deep")
+                    .help("give parts of it names with `let` in the kernel"),
+            ),
+        }
+    }
+
+    /// "`x` (axes t, g)" for messages.
+    pub(super) fn axis_list(&self, axes: &[AxisId]) -> String {
+        list(&axes.iter().map(|axis| self.axes[axis.0 as usize].name.clone()).collect::<Vec<_>>())
+    }
+
+    pub(super) fn axis_name(&self, axis: AxisId) -> &str {
+        &self.axes[axis.0 as usize].name
+    }
+
+    /// An unknown name, with the nearest known one of any sort.
+    pub(super) fn unknown<T>(&mut self, scope: &Scope, what: &str, name: &str, span: Span, axes: bool) -> Result<T> {
+        let mut known: Vec<String> = scope.names(axes).map(String::from).collect();
+        if !axes {
+            known.extend(scope.names(true).map(String::from));
+            if scope.constants {
+                known.extend(self.constants.iter().map(|(name, ..)| name.clone()));
+            }
+        }
+        let mut diagnostic = Diagnostic::new(span, format!("there is no {what} `{name}` here"));
+        if let Some(near) = nearest(name, known.iter().map(|name| name.as_str())) {
+            diagnostic = diagnostic.label(format!("did you mean `{near}`?"));
+        } else if axes && !known.is_empty() {
+            known.dedup();
+            diagnostic = diagnostic.label("unknown axis").note(format!("the axes here are {}", list(&known)));
+        } else {
+            diagnostic = diagnostic.label("unknown name");
+        }
+        self.error(diagnostic)
+    }
+
+    /// Requires a kind; integers become floating where floating is asked for.
+    pub(super) fn want(&mut self, value: Value, kind: Kind, what: &str, span: Span) -> Result<Value> {
+        if value.kind == kind {
+            return Ok(value);
+        }
+        if kind == Kind::Float && value.kind == Kind::Int {
+            let expr = self.arena.float(value.expr);
+            return Ok(Value { expr, kind, ..value });
+        }
+        let is = match value.kind {
+            Kind::Int => "an integer",
+            Kind::Float => "a floating value",
+            Kind::Bool => "a condition",
+        };
+        let must = match kind {
+            Kind::Int => "an integer",
+            Kind::Float => "a number",
+            Kind::Bool => "a condition",
+        };
+        self.error(Diagnostic::new(span, format!("{what} must be {must}")).label(format!("this is {is}")))
+    }
+}
+
+/// `a`, `b` and `c`, quoted.
+pub(super) fn list(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.as_slice() {
+        [] => "none".to_string(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+/// The known name that is nearest to a misspelt one, if any is near: a third of its letters may differ.
+pub(super) fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let limit = (name.chars().count().max(3) / 3).min(3);
+    known
+        .filter(|other| !other.contains("..") && *other != name)
+        .map(|other| (distance(name, other), other))
+        .filter(|&(distance, other)| distance <= limit && distance < other.chars().count())
+        .min_by_key(|&(distance, _)| distance)
+        .map(|(_, other)| other)
+}
+
+/// Letters to insert, remove or replace; another case of the same letter counts as nothing but breaks no tie.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.to_lowercase().chars().collect(), b.to_lowercase().chars().collect());
+    if a.len().abs_diff(b.len()) > 3 {
+        return usize::MAX;
+    }
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, &x) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, &y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearest_names() {
+        assert_eq!(nearest("STRYDE", ["BLOCK", "STRIDE"].into_iter()), Some("STRIDE"));
+        assert_eq!(nearest("l", ["L", "x"].into_iter()), Some("L"));
+        assert_eq!(nearest("window", ["gate", "chosen"].into_iter()), None);
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
+}

@@ -1,0 +1,260 @@
+//! Errors in a program, as data and as text that quotes the source.
+
+use crate::source::{LineColumn, SourceId, Span, line_column};
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use proc_macro2::{TokenStream, TokenTree};
+use std::fmt;
+
+/// One error: what is wrong, where, and what may help.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Diagnostic {
+    /// What is wrong, in one sentence without a full stop.
+    pub message: String,
+    /// Where. None for an error in the settings, which are no part of the text.
+    pub span: Option<Span>,
+    /// Written at the place.
+    pub label: String,
+    /// Further facts, with the places they are about.
+    pub notes: Vec<Note>,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+/// A fact that belongs to an error.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Note {
+    /// The fact.
+    pub message: String,
+    /// The place it is about.
+    pub span: Option<Span>,
+}
+
+impl Diagnostic {
+    /// An error at a place.
+    pub fn new(span: Span, message: impl Into<String>) -> Self {
+        Diagnostic { message: message.into(), span: Some(span), label: String::new(), notes: vec![], help: None }
+    }
+
+    /// An error that has no place in the text.
+    pub fn without_place(message: impl Into<String>) -> Self {
+        Diagnostic { message: message.into(), span: None, label: String::new(), notes: vec![], help: None }
+    }
+
+    /// With words at the place.
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
+        self
+    }
+
+    /// With a further fact.
+    pub fn note(mut self, message: impl Into<String>) -> Self {
+        self.notes.push(Note { message: message.into(), span: None });
+        self
+    }
+
+    /// With a further fact about another place.
+    pub fn note_at(mut self, span: Span, message: impl Into<String>) -> Self {
+        self.notes.push(Note { message: message.into(), span: Some(span) });
+        self
+    }
+
+    /// With advice.
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+/// A text that places refer to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct SourceText {
+    pub name: String,
+    pub text: String,
+}
+
+/// All errors of a program, in the order they were found, never none.
+///
+/// `Display` quotes the source with carets, without colours; [`Diagnostics::render`] chooses.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Diagnostics {
+    list: Vec<Diagnostic>,
+    /// Texts by [`SourceId`].
+    sources: Vec<SourceText>,
+    from_tokens: bool,
+}
+
+impl Diagnostics {
+    pub(crate) fn new(list: Vec<Diagnostic>, sources: Vec<SourceText>, from_tokens: bool) -> Self {
+        debug_assert!(!list.is_empty());
+        Diagnostics { list, sources, from_tokens }
+    }
+
+    /// The errors.
+    pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
+        self.list.iter()
+    }
+
+    /// First and last position of a place.
+    pub fn lines(&self, span: Span) -> (LineColumn, LineColumn) {
+        let text = self.text(span.source);
+        (line_column(text, span.start as usize), line_column(text, span.end as usize))
+    }
+
+    /// Name of a text: the file name given, or the library file.
+    pub fn file_name(&self, source: SourceId) -> &str {
+        self.sources.get(source.0 as usize).map_or("", |source| &source.name)
+    }
+
+    fn text(&self, source: SourceId) -> &str {
+        self.sources.get(source.0 as usize).map_or("", |source| &source.text)
+    }
+
+    /// The errors as text that quotes the source, with colours if `colour`.
+    pub fn render(&self, colour: bool) -> String {
+        let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+        let mut out = String::new();
+        for (i, diagnostic) in self.list.iter().enumerate() {
+            if i > 0 {
+                out.push_str("\n\n");
+            }
+            out.push_str(&renderer.render(&self.groups(diagnostic)));
+        }
+        out
+    }
+
+    fn groups<'a>(&'a self, diagnostic: &'a Diagnostic) -> Vec<Group<'a>> {
+        let title = Level::ERROR.primary_title(&*diagnostic.message);
+        let mut group = Group::with_title(title);
+        if let Some(span) = diagnostic.span {
+            let mut snippet = self.snippet(span.source);
+            let mut primary = AnnotationKind::Primary.span(self.clamp(span));
+            if !diagnostic.label.is_empty() {
+                primary = primary.label(&*diagnostic.label);
+            }
+            snippet = snippet.annotation(primary);
+            for note in &diagnostic.notes {
+                match note.span {
+                    Some(place) if place.source == span.source => {
+                        let context = AnnotationKind::Context.span(self.clamp(place)).label(&*note.message);
+                        snippet = snippet.annotation(context);
+                    }
+                    _ => {}
+                }
+            }
+            group = group.element(snippet);
+        }
+        for note in &diagnostic.notes {
+            match (note.span, diagnostic.span) {
+                (Some(place), Some(span)) if place.source == span.source => {}
+                (Some(place), _) => {
+                    group = group.element(Level::NOTE.message(&*note.message));
+                    group = group.element(
+                        self.snippet(place.source).annotation(AnnotationKind::Context.span(self.clamp(place))),
+                    );
+                }
+                (None, _) => group = group.element(Level::NOTE.message(&*note.message)),
+            }
+        }
+        if let Some(help) = &diagnostic.help {
+            group = group.element(Level::HELP.message(&**help));
+        }
+        vec![group]
+    }
+
+    fn snippet(&self, source: SourceId) -> Snippet<'_, annotate_snippets::Annotation<'_>> {
+        Snippet::source(self.text(source)).path(self.file_name(source))
+    }
+
+    /// The range of a place, inside its text and on character boundaries whatever the place says.
+    fn clamp(&self, span: Span) -> std::ops::Range<usize> {
+        let text = self.text(span.source);
+        let floor = |mut at: usize| {
+            at = at.min(text.len());
+            while !text.is_char_boundary(at) {
+                at -= 1;
+            }
+            at
+        };
+        let (start, end) = (floor(span.start as usize), floor(span.end as usize));
+        start..end.max(start)
+    }
+
+    /// For a program that came as tokens: each error's text (without quotation) with the first and last of the tokens
+    /// it is about, to point at them in the user's file. Give the same tokens; an error without a place points at the
+    /// macro call.
+    pub fn locate(&self, tokens: &TokenStream) -> Vec<(String, proc_macro2::Span, proc_macro2::Span)> {
+        let spans = if self.from_tokens { leaf_spans(tokens.clone()) } else { vec![] };
+        let ranges = crate::parse::token_ranges(self.text(SourceId::USER));
+        // The printed text must have the tokens of the original; if not, the macro call has to do.
+        let agree = spans.len() == ranges.len();
+        let mut located = vec![];
+        for diagnostic in &self.list {
+            let call_site = proc_macro2::Span::call_site();
+            let mut place = (call_site, call_site);
+            if let Some(span) = diagnostic.span.filter(|span| agree && span.source == SourceId::USER) {
+                let inside: Vec<usize> = (0..ranges.len())
+                    .filter(|&i| ranges[i].start < span.end as usize && ranges[i].end > span.start as usize)
+                    .collect();
+                if let (Some(&first), Some(&last)) = (inside.first(), inside.last()) {
+                    place = (spans[first], spans[last]);
+                }
+            }
+            located.push((self.plain(diagnostic), place.0, place.1));
+        }
+        located
+    }
+
+    /// Message, label, notes and help of an error as lines, for places that quote the source themselves.
+    pub fn plain(&self, diagnostic: &Diagnostic) -> String {
+        let mut out = diagnostic.message.clone();
+        if !diagnostic.label.is_empty() {
+            out.push_str(&format!(": {}", diagnostic.label));
+        }
+        for note in &diagnostic.notes {
+            out.push_str(&format!("\nnote: {}", note.message));
+        }
+        if let Some(help) = &diagnostic.help {
+            out.push_str(&format!("\nhelp: {help}"));
+        }
+        out
+    }
+}
+
+/// The spans of all tokens in reading order; groups count as an opening and a closing token, invisible ones not at all.
+fn leaf_spans(tokens: TokenStream) -> Vec<proc_macro2::Span> {
+    let mut out = vec![];
+    // Not recursive: nothing bounds the nesting of tokens.
+    let mut open = vec![(tokens.into_iter(), None)];
+    while let Some((level, close)) = open.last_mut() {
+        match level.next() {
+            Some(TokenTree::Group(group)) => {
+                let visible = group.delimiter() != proc_macro2::Delimiter::None;
+                if visible {
+                    out.push(group.span_open());
+                }
+                let close = visible.then(|| group.span_close());
+                open.push((group.stream().into_iter(), close));
+            }
+            Some(other) => out.push(other.span()),
+            None => {
+                out.extend(*close);
+                open.pop();
+            }
+        }
+    }
+    out
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+impl fmt::Debug for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+impl std::error::Error for Diagnostics {}
