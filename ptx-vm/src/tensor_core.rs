@@ -104,20 +104,24 @@ pub(crate) fn widen(bits: u32, element: Element) -> f32 {
     }
 }
 
-/// A row or column prepared for many dot products: integer significands and exponents.
+/// The longest row of an instruction.
+const LONGEST: usize = 32;
+
+/// A row or column prepared for many dot products.
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
-    values: Vec<f32>,
-    /// Signed significands with [`SIGNIFICAND_BITS`] fraction bits.
-    significands: Vec<i32>,
-    exponents: Vec<i32>,
+    length: usize,
+    values: [f32; LONGEST],
+    /// Exponents as the hardware aligns by them: subnormals have the smallest normal one.
+    exponents: [i16; LONGEST],
+    smallest: i32,
     finite: bool,
 }
 
 /// Fraction bits of an operand's significand: enough for f16 and tf32.
 const SIGNIFICAND_BITS: i32 = 10;
-/// The exponent of a zero term: below every other.
-const ZERO_EXPONENT: i32 = -100_000;
+/// The exponent of a zero term: below every other, and two of them still fit 16 bits.
+const ZERO_EXPONENT: i32 = -10_000;
 
 /// The smallest normal exponent of a format: subnormals are aligned as if they had it.
 fn smallest_exponent(element: Element) -> i32 {
@@ -129,22 +133,28 @@ fn smallest_exponent(element: Element) -> i32 {
 }
 
 impl Terms {
+    /// Rows have at most 32 elements; further ones are ignored.
     pub fn new(values: &[f32], element: Element) -> Self {
         let smallest = smallest_exponent(element);
         let mut terms = Self {
-            values: values.to_vec(),
-            significands: Vec::with_capacity(values.len()),
-            exponents: Vec::with_capacity(values.len()),
+            length: values.len().min(LONGEST),
+            values: [0.0; LONGEST],
+            exponents: [ZERO_EXPONENT as i16; LONGEST],
+            smallest,
             finite: true,
         };
-        for &value in values {
+        for (i, &value) in values.iter().take(LONGEST).enumerate() {
             terms.finite &= value.is_finite();
-            let (significand, exponent) = split(value, smallest);
-            // 23 fraction bits of f32; the operand formats leave the lower ones zero.
-            terms.significands.push(significand >> (23 - SIGNIFICAND_BITS));
-            terms.exponents.push(exponent);
+            terms.values[i] = value;
+            terms.exponents[i] = split(value, smallest).1 as i16;
         }
         terms
+    }
+
+    /// The significand of an element with [`SIGNIFICAND_BITS`] fraction bits.
+    fn significand(&self, i: usize) -> i64 {
+        // 23 fraction bits of f32; the operand formats leave the lower ones zero.
+        i64::from(split(self.values[i], self.smallest).0 >> (23 - SIGNIFICAND_BITS))
     }
 }
 
@@ -170,49 +180,74 @@ impl Arithmetic {
     #[inline]
     pub fn dot(&self, a: &Terms, b: &Terms, c: f32) -> Rounded {
         if !a.finite || !b.finite || !c.is_finite() {
-            return self.special(a, b, c);
+            return self.special_from(a, b, 0, c);
         }
-        let mut sum = c;
-        let k = a.values.len();
-        let mut from = 0;
-        while from < k {
-            let to = (from + self.block).min(k);
-            let bits = self.step(&a, &b, from, to, sum);
-            sum = if self.result == Result::F16 { f16_to_f32(bits as u16) } else { f32::from_bits(bits) };
-            if !sum.is_finite() {
-                return self.special_from(a, b, to, sum);
-            }
-            from = to;
+        match self.block {
+            4 => self.blocks::<4>(a, b, c),
+            8 => self.blocks::<8>(a, b, c),
+            16 => self.blocks::<16>(a, b, c),
+            _ => self.blocks::<32>(a, b, c),
         }
-        Rounded(self.pattern(sum))
-    }
-
-    fn pattern(&self, value: f32) -> u32 {
-        if self.result == Result::F16 { u32::from(crate::number::f32_to_f16(value)) } else { value.to_bits() }
     }
 
     #[inline(always)]
-    fn step(&self, a: &Terms, b: &Terms, from: usize, to: usize, c: f32) -> u32 {
+    fn blocks<const N: usize>(&self, a: &Terms, b: &Terms, c: f32) -> Rounded {
+        let mut sum = c;
+        for from in (0..a.length).step_by(N) {
+            let bits = self.step::<N>(a, b, from, sum);
+            sum = if self.result == Result::F16 { f16_to_f32(bits as u16) } else { f32::from_bits(bits) };
+            if !sum.is_finite() {
+                return self.special_from(a, b, from + N, sum);
+            }
+        }
+        Rounded(if self.result == Result::F16 { u32::from(crate::number::f32_to_f16(sum)) } else { sum.to_bits() })
+    }
+
+    #[inline(always)]
+    fn step<const N: usize>(&self, a: &Terms, b: &Terms, from: usize, c: f32) -> u32 {
         // c in f16 sums has f16's smallest exponent.
         let (c_significand, c_exponent) = split(c, if self.result == Result::F16 { -14 } else { -126 });
-        let (sa, sb) = (&a.significands[from..to], &b.significands[from..to]);
-        let (ea, eb) = (&a.exponents[from..to], &b.exponents[from..to]);
-        let mut top = c_exponent;
-        for (&x, &y) in ea.iter().zip(eb) {
-            top = top.max(x + y);
+        let mut tops = [ZERO_EXPONENT as i16; N];
+        for i in 0..N {
+            tops[i] = a.exponents[from + i] + b.exponents[from + i];
+        }
+        let top = c_exponent.max(i32::from(tops.iter().fold(i16::MIN, |x, &y| x.max(y))));
+        let f = self.fraction_bits;
+        // In the middle of the range f32 multiplies exactly what survives the cut, and the cut is a conversion.
+        if (-60..=60).contains(&top) {
+            let scale = f32::from_bits(((f - top + 127) as u32) << 23);
+            // Each term is below 4 * 2^25: half a block of them fits 32 bits.
+            let mut halves = [0i32; 4];
+            for i in 0..N {
+                let term = a.values[from + i] * b.values[from + i] * scale;
+                halves[i % 4] += term as i32;
+            }
+            let sum = halves.iter().map(|&h| i64::from(h)).sum::<i64>() + i64::from((c * scale) as i32);
+            return self.finish_near(sum, top - f);
         }
         // Only zeroes.
         if top <= ZERO_EXPONENT / 2 {
             return self.finish(0, 0);
         }
-        let f = self.fraction_bits;
         // Products have 2 * SIGNIFICAND_BITS fraction bits; each term keeps `f` below the top exponent.
         let mut sum = cut(i64::from(c_significand), f - 23 + c_exponent - top);
-        for i in 0..sa.len() {
-            let product = i64::from(sa[i]) * i64::from(sb[i]);
-            sum += cut(product, f - 2 * SIGNIFICAND_BITS + ea[i] + eb[i] - top);
+        for i in from..from + N {
+            let exponent = i32::from(a.exponents[i]) + i32::from(b.exponents[i]);
+            sum += cut(a.significand(i) * b.significand(i), f - 2 * SIGNIFICAND_BITS + exponent - top);
         }
         self.finish(sum, top - f)
+    }
+
+    /// The same as `finish` where the result is a normal f32.
+    #[inline(always)]
+    fn finish_near(&self, sum: i64, exponent: i32) -> u32 {
+        let value = sum as f64 * f64::from_bits(((exponent + 1023) as u64) << 52);
+        match self.result {
+            Result::F16 => round_to(value, F16, Rounding::Nearest, false),
+            // Cutting the pattern of the f64 cuts towards zero.
+            Result::F32 => (f64::from_bits(value.to_bits() & !0x1fff_ffff) as f32).to_bits(),
+            Result::F32Short => (f64::from_bits(value.to_bits() & !0x7f_ffff_ffff) as f32).to_bits(),
+        }
     }
 
     /// Rounds `sum * 2^exponent`.
@@ -233,11 +268,6 @@ impl Arithmetic {
     }
 
     /// Infinities and NaNs: as IEEE arithmetic would have them.
-    #[cold]
-    fn special(&self, a: &Terms, b: &Terms, c: f32) -> Rounded {
-        self.special_from(a, b, 0, c)
-    }
-
     #[cold]
     fn special_from(&self, a: &Terms, b: &Terms, from: usize, c: f32) -> Rounded {
         let sum = a.values[from..]
@@ -347,6 +377,40 @@ mod tests {
         let arithmetic = Architecture::Hopper.mma(Element::F16, 16, false);
         let bits = arithmetic.dot(&Terms::new(&a, Element::F16), &Terms::new(&ones, Element::F16), 0.0);
         assert_eq!(bits.0, 0x7fff_ffff);
+    }
+
+    #[test]
+    fn the_short_way_agrees_with_the_long_one() {
+        let mut state = 7u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state >> 8
+        };
+        for round in 0..20_000 {
+            // Exponents spread over a few dozen binades around one, signs mixed, some zeroes.
+            let mut value = |spread: u32| {
+                let r = next();
+                if r % 11 == 0 {
+                    0.0
+                } else {
+                    bf16_to_f32(((r & 0x807f) | (127 - spread / 2 + next() % spread) << 7) as u16)
+                }
+            };
+            let spread = 2 + round % 28;
+            let a: Vec<f32> = (0..16).map(|_| value(spread)).collect();
+            let b: Vec<f32> = (0..16).map(|_| value(spread)).collect();
+            let c = value(spread) * 1.2345;
+            // Scaling by 2^40 and 2^50 leaves the short way's range and changes nothing else.
+            let far = f32::exp2(40.0);
+            let scaled = |v: &[f32], by: f32| v.iter().map(|x| x * by).collect::<Vec<_>>();
+            for architecture in [Architecture::Ampere, Architecture::Hopper] {
+                let arithmetic = architecture.mma(Element::Bf16, 16, false);
+                let terms = |v: &[f32]| Terms::new(v, Element::Bf16);
+                let near = f32::from_bits(arithmetic.dot(&terms(&a), &terms(&b), c).0);
+                let distant = arithmetic.dot(&terms(&scaled(&a, far)), &terms(&scaled(&b, far)), c * far * far).0;
+                assert_eq!(near * far * far, f32::from_bits(distant), "{a:?} {b:?} {c}");
+            }
+        }
     }
 
     #[test]

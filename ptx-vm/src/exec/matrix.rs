@@ -112,11 +112,10 @@ pub(super) fn mma(m: &Machine<'_>, warp: &mut Warp, mask: u32, mma: &Mma) {
     if integer {
         return integer_mma(warp, mask, mma, &a, &b, &c);
     }
-    let a: [Vec<f32>; 16] = std::array::from_fn(|r| a[r][..mma.k].iter().map(|&v| widen(v, mma.a_type)).collect());
-    let b: [Vec<f32>; 8] = std::array::from_fn(|r| b[r][..mma.k].iter().map(|&v| widen(v, mma.b_type)).collect());
+    let row = |bits: &[u32; 32], ty: Element| Terms::new(&bits.map(|v| widen(v, ty))[..mma.k], ty);
     let arithmetic = m.launch.program.architecture.mma(mma.a_type, mma.k, mma.half_result);
-    let a: [Terms; 16] = std::array::from_fn(|r| Terms::new(&a[r], mma.a_type));
-    let b: [Terms; 8] = std::array::from_fn(|r| Terms::new(&b[r], mma.b_type));
+    let a: [Terms; 16] = std::array::from_fn(|r| row(&a[r], mma.a_type));
+    let b: [Terms; 8] = std::array::from_fn(|r| row(&b[r], mma.b_type));
     if mma.half_result {
         let mut d = vec![[0u32; LANES]; 2];
         for lane in 0..LANES {
