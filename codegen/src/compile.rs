@@ -129,11 +129,8 @@ pub fn lower(program: &Program, target: Target, options: &Options) -> Result<Low
     let machine = machine(target);
     let tiling = if target.is_gpu() { Tiling::gpu() } else { Tiling::host() };
     let terms = translate(program);
-    let query = term::Options {
-        without: options.without.clone(),
-        sizes: options.sizes.clone(),
-        candidates: CANDIDATES,
-    };
+    let query =
+        term::Options { without: options.without.clone(), sizes: options.sizes.clone(), candidates: CANDIDATES };
     let optimised = term::optimise(&terms, program, machine, &query).map_err(OptimiseError)?;
     let whole = optimised.candidates.iter().filter(|c| c.split.is_empty());
     let (candidate, planned) = best(whole, program, &tiling)?;

@@ -7,7 +7,9 @@ use crate::plan::{self, Plan, PlanExtent, Role, Statement, visit};
 use crate::term::{AxisName, Term, Type};
 use egg::Id;
 use nsa_artifact as artifact;
-use nsa_artifact::{Artifact, Code, HostIsa, IntOp, Invalid, Length, Manifest, Target, TargetCode, TileOrder};
+use nsa_artifact::{
+    Artifact, Code, HostIsa, IntOp, Invalid, Length, Manifest, PtxVersion, Target, TargetCode, TileOrder,
+};
 use nsa_dsl::Program;
 
 /// Collects the code of all targets.
@@ -21,7 +23,7 @@ impl Packer {
         let text = format!("{program}\nwithout {}", without.join(" "));
         let manifest = Manifest {
             name: program.name.clone(),
-            program: sha256(text.as_bytes()),
+            program: artifact::digest(text.as_bytes()),
             compiler: format!("nsa {}", env!("CARGO_PKG_VERSION")),
             constants: program.constants.clone(),
             axes: vec![],
@@ -34,7 +36,7 @@ impl Packer {
     /// Adds a variant's PTX.
     pub(crate) fn ptx(&mut self, target: Target, variant: &Variant, code: &PtxCode) {
         let payload = self.payload(target, "ptx", &code.text);
-        let version = ptx_version(&code.text);
+        let version = PtxVersion::of_module(&code.text).expect("LLVM writes a version");
         let mut way = self.variant(variant, Code::Ptx { payload, version });
         for (kernel, made) in way.kernels.iter_mut().zip(&code.kernels) {
             kernel.name.clone_from(&made.entry);
@@ -50,7 +52,8 @@ impl Packer {
     /// Adds a variant's host code.
     pub(crate) fn host(&mut self, target: Target, variant: &Variant, code: &HostCode, prefix: &str) {
         let payload = self.payload(target, "s", &code.text);
-        let isas = code.kernels.first().map_or(vec![], |k| k.symbols.iter().map(|(isa, _)| host_isa(isa.name())).collect());
+        let isas =
+            code.kernels.first().map_or(vec![], |k| k.symbols.iter().map(|(isa, _)| host_isa(isa.name())).collect());
         let mut way = self.variant(variant, Code::Host { payload, prefix: prefix.to_string(), isas });
         for (kernel, made) in way.kernels.iter_mut().zip(&code.kernels) {
             kernel.scratch_bytes = made.scratch_bytes;

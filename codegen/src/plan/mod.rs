@@ -341,6 +341,13 @@ impl Plan {
     pub fn buffer(&self, name: TensorName) -> Option<&Buffer> {
         self.buffers.iter().find(|b| b.name == name)
     }
+    /// Extent of an axis that is known when compiling.
+    pub fn constant(&self, name: AxisName) -> Option<i64> {
+        match self.axis(name)?.extent {
+            PlanExtent::Const(n) => Some(n),
+            PlanExtent::Runtime | PlanExtent::Derived(_) => None,
+        }
+    }
     /// Slot of a run-time or derived axis in the sequence table.
     pub fn slot(&self, name: AxisName) -> Option<usize> {
         self.axes.iter().filter(|a| !matches!(a.extent, PlanExtent::Const(_))).position(|a| a.name == name)

@@ -15,6 +15,9 @@ pub enum PlanError {
     /// Two axes of one tensor that the compiler stores are run-time axes of the grid.
     #[error("`{tensor}` varies over several run-time axes ({axes}); only one of them can be spread over thread blocks")]
     SeveralRuntimeAxes { tensor: String, axes: String },
+    /// The optimiser offers nothing of the kind that was asked for.
+    #[error("no candidate to plan")]
+    NoCandidate,
     /// A stored tensor with no axes to spread.
     #[error("`{0}` has no axes")]
     NoAxes(String),
