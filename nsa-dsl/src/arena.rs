@@ -230,7 +230,7 @@ impl Arena {
     }
 
     /// An integer as a floating value.
-    pub fn to_float(&mut self, a: ExprId) -> ExprId {
+    pub fn float(&mut self, a: ExprId) -> ExprId {
         match self.as_int(a) {
             Some(value) => self.num(value as f64),
             None => self.add(Expr::ToFloat(a)),
@@ -369,7 +369,7 @@ impl Arena {
     pub fn rebuild(&mut self, expr: Expr) -> ExprId {
         match expr {
             Expr::IntBin(op, a, b) => self.int_bin(op, a, b),
-            Expr::ToFloat(a) => self.to_float(a),
+            Expr::ToFloat(a) => self.float(a),
             Expr::Unary(op, a) => self.unary(op, a),
             Expr::Binary(op, a, b) => self.binary(op, a, b),
             Expr::Select(p, a, b) => self.select(p, a, b),

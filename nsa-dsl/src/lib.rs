@@ -5,6 +5,7 @@ pub mod ast;
 mod check;
 mod diagnostic;
 mod display;
+mod evaluate;
 mod library;
 mod linear;
 mod operations;
@@ -16,6 +17,7 @@ mod substitute;
 
 pub use check::{Constant, Settings};
 pub use diagnostic::{Diagnostic, Diagnostics, Note};
+pub use evaluate::{Array, EvalError, Evaluation, Inputs, Outputs, Values, evaluate, evaluate_rows};
 pub use library::library_files;
 pub use program::Program;
 pub use source::{LineColumn, SourceId, Span};

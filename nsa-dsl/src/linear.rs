@@ -18,13 +18,19 @@ impl Linear {
 
     /// The form of an integer expression; None if a coefficient overflows.
     pub fn of(arena: &Arena, expr: ExprId) -> Option<Linear> {
-        match *arena.get(expr) {
+        Linear::among(&|id| arena.get(id), expr)
+    }
+
+    /// The same for expressions that are kept anywhere.
+    pub fn among<'e>(get: &impl Fn(ExprId) -> &'e Expr, expr: ExprId) -> Option<Linear> {
+        match (*get(expr)).clone() {
             Expr::Int(value) => Some(Linear::constant(value)),
-            Expr::IntBin(IntBin::Add, a, b) => Linear::of(arena, a)?.plus(&Linear::of(arena, b)?, 1),
-            Expr::IntBin(IntBin::Sub, a, b) => Linear::of(arena, a)?.plus(&Linear::of(arena, b)?, -1),
-            Expr::IntBin(IntBin::Mul, a, b) if arena.as_int(b).is_some() => {
-                Linear::default().plus(&Linear::of(arena, a)?, arena.as_int(b)?)
-            }
+            Expr::IntBin(IntBin::Add, a, b) => Linear::among(get, a)?.plus(&Linear::among(get, b)?, 1),
+            Expr::IntBin(IntBin::Sub, a, b) => Linear::among(get, a)?.plus(&Linear::among(get, b)?, -1),
+            Expr::IntBin(IntBin::Mul, a, b) => match get(b) {
+                Expr::Int(factor) => Linear::default().plus(&Linear::among(get, a)?, *factor),
+                _ => Some(Linear { constant: 0, terms: BTreeMap::from([(expr, 1)]) }),
+            },
             _ => Some(Linear { constant: 0, terms: BTreeMap::from([(expr, 1)]) }),
         }
     }

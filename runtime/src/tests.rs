@@ -83,7 +83,7 @@ fn strides_are_followed() {
     for (to, from) in wide.chunks_mut(8).zip(x.chunks(3)) {
         to[2..5].copy_from_slice(from);
     }
-    let mut y = vec![f32::NAN; 4 * 10];
+    let mut y = [f32::NAN; 4 * 10];
     {
         let arguments = [
             ("y", &View::host_mut(&mut y[1..], &[4, 3]).strides(&[10, 1])),

@@ -5,6 +5,7 @@
 
 pub mod host;
 pub mod llvm;
+pub mod nvptx;
 pub mod scalar;
 
 /// Why a plan could not be turned into code.

@@ -25,6 +25,29 @@
 //! `m = max(s1, s2)`; the identity is `(-inf, 0)`. `w` may be a pair of pairs; all leaves are scaled alike. The result of
 //! such a fold is again an element, which is why it splits like every other monoid.
 
+pub mod affine;
+pub mod build;
+pub mod context;
+pub mod cost;
+mod error;
+pub mod eval;
+pub mod extract;
+pub mod facts;
+mod optimise;
+#[cfg(test)]
+mod optimise_tests;
+#[cfg(test)]
+mod programs;
+pub mod rules;
+mod translate;
+
+pub use error::Error;
+pub use optimise::{
+    Candidate, Considered, ITERATION_LIMIT, NODE_LIMIT, Optimised, Options, Saturated, Saturation, optimise,
+    optimise_in, saturate,
+};
+pub use translate::translate;
+
 use egg::{Id, define_language};
 use std::{fmt, str::FromStr};
 

@@ -175,7 +175,7 @@ impl Checker<'_> {
             count = self.arena.int_bin(IntBin::Mul, count, len);
         }
         let fixed = self.arena.as_int(count).is_some();
-        let count = self.arena.to_float(count);
+        let count = self.arena.float(count);
         // A mean over nothing is 0, as everywhere; a fixed extent is not nothing.
         Ok(self.arena.binary(if fixed { Binary::Div } else { Binary::Ratio }, total, count))
     }

@@ -102,7 +102,7 @@ impl Checker<'_> {
             return Ok(value);
         }
         if kind == Kind::Float && value.kind == Kind::Int {
-            let expr = self.arena.to_float(value.expr);
+            let expr = self.arena.float(value.expr);
             return Ok(Value { expr, kind, ..value });
         }
         let is = match value.kind {

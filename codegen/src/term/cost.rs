@@ -1,0 +1,652 @@
+//! The roofline cost of a candidate: what its kernels move and compute, and how long that takes.
+//!
+//! # How it reckons
+//! * Definitions that share a fold and do not need each other are one kernel; every other stored definition is its own.
+//! * A kernel is a grid over its definitions' axes. A thread block takes the rows of its contractions (the axes of first
+//!   operands only) up to the machine's number of rows, and all columns. Where a fold walks the blocks of a list, the axes
+//!   that the list varies over are one value per block: neighbours' lists differ, so they share no loads.
+//! * A load costs cache bytes once per thread block and element. It costs memory bytes once per kernel: the grid is ordered
+//!   so that what several blocks read at a time stays in the cache.
+//! * How many values a restricted domain has is found by evaluating its bounds at a few sample points of the axes they
+//!   vary over, at the expected sizes.
+//! * Every other value is computed once per combination of the axes it varies over.
+//! * Time is the largest of the five (memory, cache, matrix units, scalar units, exponentials) plus a part of the rest,
+//!   which overlaps only partly; more if the grid does not fill the machine; plus the launches.
+
+use super::context::{Context, TensorRole};
+use super::extract::{CHUNKS, TILE, list_length};
+use super::facts::{Binding, Facts, Level, facts_of_nodes};
+use super::{AxisName, Definition, Monoid, TensorName, Term, Terms, Type};
+use crate::machine::Machine;
+use egg::{Id, Language};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
+
+/// The part of the other resources' time that is not hidden under the slowest: measured kernels reach 75-85% of their
+/// binding limit.
+const NOT_HIDDEN: f64 = 0.2;
+/// Widest column tile of a thread block: accumulators of 64 rows by 512 columns fill two warpgroups' registers.
+const COLUMNS: i64 = 512;
+/// Sample points for bounds.
+const SAMPLES: usize = 16;
+
+/// What one kernel costs.
+#[derive(Clone, PartialEq, Debug)]
+pub struct KernelCost {
+    /// The definitions it stores.
+    pub definitions: Vec<TensorName>,
+    /// Bytes from and to memory.
+    pub memory: f64,
+    /// Bytes from the last-level cache.
+    pub cache: f64,
+    /// Operations of matrix units, a multiply-add as 2.
+    pub matrix: f64,
+    /// Scalar operations.
+    pub scalar: f64,
+    /// Exponentials and other elementary functions.
+    pub exponentials: f64,
+    /// Launches: 1, and 1 more for every stored fold inside.
+    pub launches: u64,
+    /// Thread blocks.
+    pub blocks: f64,
+    /// Seconds.
+    pub seconds: f64,
+}
+
+/// What a candidate costs, kernel by kernel.
+#[derive(Clone, PartialEq, Debug)]
+pub struct CostTable {
+    /// In the order in which they run.
+    pub kernels: Vec<KernelCost>,
+}
+
+impl CostTable {
+    /// Seconds of all kernels.
+    pub fn seconds(&self) -> f64 {
+        self.kernels.iter().map(|kernel| kernel.seconds).sum()
+    }
+}
+
+impl fmt::Display for CostTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{:<16} {:>10} {:>10} {:>10} {:>10} {:>10} {:>8} {:>9} {:>10}",
+            "kernel", "memory GB", "cache GB", "matrix TF", "scalar TF", "exp G", "launches", "blocks", "ms"
+        )?;
+        for kernel in &self.kernels {
+            let names: Vec<&str> = kernel.definitions.iter().map(|name| name.name()).collect();
+            writeln!(
+                f,
+                "{:<16} {:>10.3} {:>10.2} {:>10.3} {:>10.3} {:>10.2} {:>8} {:>9.0} {:>10.4}",
+                names.join("+"),
+                kernel.memory / 1e9,
+                kernel.cache / 1e9,
+                kernel.matrix / 1e12,
+                kernel.scalar / 1e12,
+                kernel.exponentials / 1e9,
+                kernel.launches,
+                kernel.blocks,
+                kernel.seconds * 1e3
+            )?;
+        }
+        write!(f, "{:<16} {:>91.4}", "total", self.seconds() * 1e3)
+    }
+}
+
+/// The cost of a candidate on a machine, at the context's expected sizes.
+pub fn cost(terms: &Terms, context: &Context, machine: &Machine) -> CostTable {
+    let facts = facts_of_nodes(context, &terms.nodes);
+    let types: HashMap<TensorName, Type> =
+        terms.definitions.iter().map(|d| (d.tensor, stored_type(terms, context, d))).collect();
+    let kernels = kernels(terms)
+        .into_iter()
+        .map(|definitions| Kernel::new(terms, context, machine, &facts, &types, definitions).cost())
+        .collect();
+    CostTable { kernels }
+}
+
+/// Which definitions one kernel stores: those that share a fold outside other folds and do not need each other.
+pub fn kernels(terms: &Terms) -> Vec<Vec<&Definition>> {
+    let needs = needs(terms);
+    let folds: Vec<BTreeSet<Id>> = terms.definitions.iter().map(|d| outermost_folds(terms, d.root)).collect();
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for number in 0..terms.definitions.len() {
+        let joins = |group: &Vec<usize>| {
+            group.iter().any(|other| !folds[*other].is_disjoint(&folds[number]))
+                && group.iter().all(|other| !needs[number].contains(other) && !needs[*other].contains(&number))
+                // what runs in between must not need the group's later members, nor be needed by this one
+                && !(group[0] + 1..number).any(|between| !group.contains(&between) && needs[number].contains(&between) && group.iter().any(|g| needs[between].contains(g)))
+        };
+        match groups.iter_mut().find(|group| joins(group)) {
+            Some(group) => group.push(number),
+            None => groups.push(vec![number]),
+        }
+    }
+    groups.into_iter().map(|group| group.into_iter().map(|number| &terms.definitions[number]).collect()).collect()
+}
+
+/// For every definition the numbers of those it needs, directly or not.
+fn needs(terms: &Terms) -> Vec<BTreeSet<usize>> {
+    let mut needs: Vec<BTreeSet<usize>> = Vec::new();
+    for definition in &terms.definitions {
+        let mut all = BTreeSet::new();
+        for name in loaded(terms, definition.root) {
+            if let Some(number) = terms.definitions[..needs.len()].iter().position(|d| d.tensor == name) {
+                all.extend(needs[number].iter().copied());
+                all.insert(number);
+            }
+        }
+        needs.push(all);
+    }
+    needs
+}
+
+/// The tensors that a term loads.
+pub fn loaded(terms: &Terms, root: Id) -> Vec<TensorName> {
+    let mut names = Vec::new();
+    each_node(terms, root, &mut |id| {
+        if let Term::Tensor(name) = terms.nodes[id]
+            && !names.contains(&name)
+        {
+            names.push(name);
+        }
+        true
+    });
+    names
+}
+
+/// Visits every node under a root once; `visit` says whether to go on to the operands.
+fn each_node(terms: &Terms, root: Id, visit: &mut dyn FnMut(Id) -> bool) {
+    let (mut seen, mut stack) = (HashSet::from([root]), vec![root]);
+    while let Some(id) = stack.pop() {
+        if visit(id) {
+            stack.extend(terms.nodes[id].children().iter().rev().filter(|child| seen.insert(**child)));
+        }
+    }
+}
+
+fn outermost_folds(terms: &Terms, root: Id) -> BTreeSet<Id> {
+    let mut folds = BTreeSet::new();
+    each_node(terms, root, &mut |id| match terms.nodes[id] {
+        Term::Fold(_) | Term::Mma(_) => {
+            folds.insert(id);
+            false
+        }
+        _ => true,
+    });
+    folds
+}
+
+/// The type in which a definition is stored: as declared; otherwise the element type if every use is as a factor of a
+/// contraction (which rounds it anyway), f32 if not; i32 for lists.
+pub fn stored_type(terms: &Terms, context: &Context, definition: &Definition) -> Type {
+    if matches!(terms.nodes[definition.root], Term::Top(_)) {
+        return Type::I32;
+    }
+    if let Some(dtype) = context.tensor(definition.tensor).and_then(|tensor| tensor.dtype) {
+        return dtype;
+    }
+    let mut factors = HashSet::new();
+    let mut others = HashSet::new();
+    for user in &terms.definitions {
+        each_node(terms, user.root, &mut |id| {
+            for child in terms.nodes[id].children() {
+                match terms.nodes[id] {
+                    Term::Mma([_, a, b]) if *child == a || *child == b => factors.insert(*child),
+                    _ => others.insert(*child),
+                };
+            }
+            true
+        });
+    }
+    let load = |id: &Id| match &terms.nodes[*id] {
+        Term::Load(operands) => terms.nodes[operands[0]] == Term::Tensor(definition.tensor),
+        _ => false,
+    };
+    if factors.iter().any(load) && !others.iter().any(load) { context.element } else { Type::F32 }
+}
+
+/// A bound axis inside a kernel.
+struct Frame {
+    axis: u32,
+    domain: Id,
+    /// Which pass over the axis: 1 for a fold inside a fold over the same axis.
+    pass: usize,
+    /// Mean number of values per combination of what the domain varies over.
+    visits: f64,
+    /// Mean number of values that a thread block visits for all of its grid axes' values.
+    union: f64,
+    size: f64,
+    /// Frames that the domain varies over.
+    depends: Vec<usize>,
+    /// Values at the sample points.
+    samples: Vec<i64>,
+}
+
+struct Kernel<'a> {
+    terms: &'a Terms,
+    context: &'a Context,
+    machine: &'a Machine,
+    facts: &'a [Facts],
+    types: &'a HashMap<TensorName, Type>,
+    definitions: Vec<&'a Definition>,
+    /// Axes of the grid with the number of their values that one thread block has.
+    tiles: BTreeMap<u32, f64>,
+    frames: Vec<Frame>,
+    seen: HashSet<(Id, Vec<usize>)>,
+    loads: BTreeMap<&'static str, f64>,
+    total: KernelCost,
+}
+
+impl<'a> Kernel<'a> {
+    fn new(
+        terms: &'a Terms,
+        context: &'a Context,
+        machine: &'a Machine,
+        facts: &'a [Facts],
+        types: &'a HashMap<TensorName, Type>,
+        definitions: Vec<&'a Definition>,
+    ) -> Self {
+        let total = KernelCost {
+            definitions: definitions.iter().map(|d| d.tensor).collect(),
+            memory: 0.0,
+            cache: 0.0,
+            matrix: 0.0,
+            scalar: 0.0,
+            exponentials: 0.0,
+            launches: 1,
+            blocks: 1.0,
+            seconds: 0.0,
+        };
+        let tiles = BTreeMap::new();
+        let (frames, seen, loads) = (Vec::new(), HashSet::new(), BTreeMap::new());
+        Kernel { terms, context, machine, facts, types, definitions, tiles, frames, seen, loads, total }
+    }
+
+    fn cost(mut self) -> KernelCost {
+        self.shape();
+        for definition in self.definitions.clone() {
+            self.visit(definition.root, &mut Vec::new());
+            let elements: f64 = definition.axes.iter().map(|axis| self.context.size(*axis) as f64).product();
+            let bytes = self.types[&definition.tensor].bytes() as f64;
+            let count = match self.terms.nodes[definition.root] {
+                Term::Top(_) => list_length(self.context, definition.tensor).unwrap_or(1.0),
+                _ => 1.0,
+            };
+            self.total.memory += elements * bytes * count;
+        }
+        for (name, bytes) in &self.loads {
+            self.total.memory += bytes.min(self.tensor_bytes(TensorName::new(name)));
+            self.total.cache += bytes;
+        }
+        let (total, machine) = (&mut self.total, self.machine);
+        let times = [
+            total.memory / machine.memory,
+            total.cache / machine.cache,
+            total.matrix / machine.matrix_rate,
+            total.scalar / machine.scalar_rate,
+            total.exponentials / machine.exp_rate,
+        ];
+        let slowest = times.iter().copied().fold(0.0, f64::max);
+        let sum: f64 = times.iter().sum();
+        // a few blocks leave most units idle; they still share the memory and the cache, but cannot draw their full rate
+        let idle = (machine.units as f64 / total.blocks).max(1.0);
+        total.seconds = (slowest + NOT_HIDDEN * (sum - slowest)) * idle + total.launches as f64 * machine.launch;
+        self.total
+    }
+
+    fn axis_size(&self, axis: u32) -> f64 {
+        self.context.axes.get(axis as usize).map_or(1.0, |axis| axis.size as f64)
+    }
+
+    fn tensor_bytes(&self, name: TensorName) -> f64 {
+        let Some(tensor) = self.context.tensor(name) else { return 0.0 };
+        let elements: f64 = tensor.axes.iter().map(|axis| self.context.size(*axis) as f64).product();
+        let count = match tensor.role {
+            TensorRole::List(count) => count as f64,
+            _ => 1.0,
+        };
+        elements * count * self.bytes(name)
+    }
+
+    fn bytes(&self, name: TensorName) -> f64 {
+        let declared = self.context.tensor(name).and_then(|tensor| tensor.dtype);
+        self.types.get(&name).copied().or(declared).unwrap_or(self.context.element).bytes() as f64
+    }
+
+    /// Decides how many values of each grid axis one thread block has.
+    fn shape(&mut self) {
+        let elements = |id: Id| -> BTreeSet<u32> {
+            let free = self.facts[usize::from(id)].free.iter();
+            free.filter(|(_, level)| *level == Level::Element).map(|(axis, _)| *axis).collect()
+        };
+        let (mut rows, mut columns, mut alone) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        // grid axes that only say which part of a fold's axis is visited: their values share what they load
+        let mut bounds = BTreeSet::new();
+        for definition in &self.definitions {
+            each_node(self.terms, definition.root, &mut |id| {
+                match self.terms.nodes[id] {
+                    Term::Mma([_, a, b]) => {
+                        let (a, b) = (elements(a), elements(b));
+                        rows.extend(a.difference(&b).copied());
+                        columns.extend(b.difference(&a).copied());
+                    }
+                    Term::Blocks([_, list, _]) => alone.extend(elements(list)),
+                    Term::Upto([_, bound]) | Term::From([_, bound]) => bounds.extend(elements(bound)),
+                    _ => {}
+                }
+                true
+            });
+        }
+        let number = |axis: &AxisName| self.context.axis_number(*axis).map(|number| number as u32);
+        let mut grid: Vec<u32> = Vec::new();
+        for axis in self.definitions.iter().flat_map(|d| &d.axes).filter_map(number) {
+            if !grid.contains(&axis) {
+                grid.push(axis);
+            }
+        }
+        // rows that a fold goes over are in the block as well (heads that are summed over)
+        let inside: f64 = rows.iter().filter(|axis| !grid.contains(axis)).map(|axis| self.axis_size(*axis)).product();
+        let mut room = (self.machine.rows as f64 / inside).max(1.0);
+        let contracts = !rows.is_empty();
+        let mut tiles = BTreeMap::new();
+        for (place, axis) in grid.iter().rev().enumerate() {
+            let size = self.axis_size(*axis);
+            let column = if contracts { columns.contains(axis) && !rows.contains(axis) } else { place == 0 };
+            let column = column || bounds.contains(axis) && !rows.contains(axis);
+            let tile = if alone.contains(axis) {
+                1.0
+            } else if column {
+                size.min(COLUMNS as f64)
+            } else if rows.contains(axis) || !contracts {
+                let tile = size.min(room.floor());
+                room = (room / tile).max(1.0);
+                tile
+            } else {
+                1.0
+            };
+            tiles.insert(*axis, tile);
+        }
+        self.total.blocks = tiles.iter().map(|(axis, tile)| (self.axis_size(*axis) / tile).ceil()).product();
+        self.tiles = tiles;
+    }
+
+    /// How many combinations of values there are, over the frames at hand and the whole grid.
+    fn count(&self, free: &BTreeSet<Binding>, stack: &[usize]) -> f64 {
+        self.product(free, stack, false)
+    }
+
+    /// As `count`, or only what one thread block meets.
+    fn product(&self, free: &BTreeSet<Binding>, stack: &[usize], block: bool) -> f64 {
+        let visits = |frame: &Frame| if block { frame.union } else { frame.visits };
+        let mut product = 1.0;
+        for (axis, level) in free {
+            let frame = stack.iter().rev().find(|frame| self.frames[**frame].axis == *axis);
+            let finer = |level| free.contains(&(*axis, level));
+            let all = match frame {
+                None if block => self.tiles.get(axis).copied().unwrap_or(self.axis_size(*axis)),
+                None => self.axis_size(*axis),
+                Some(frame) => {
+                    let frame = &self.frames[*frame];
+                    // values of an inner domain that several outer values share are computed once
+                    let varies = |other: &&usize| !free.iter().any(|(axis, _)| *axis == self.frames[**other].axis);
+                    let outer: f64 =
+                        frame.depends.iter().filter(varies).map(|other| visits(&self.frames[*other])).product();
+                    // of the grid, a block's own values are in `union` already
+                    let grid = self.facts[usize::from(frame.domain)].free.iter().filter(|(axis, _)| {
+                        !block && self.tiles.contains_key(axis) && !free.iter().any(|(other, _)| other == axis)
+                    });
+                    let grid: f64 = grid.map(|(axis, _)| self.axis_size(*axis)).product();
+                    (visits(frame) * outer * grid).min(frame.size)
+                }
+            };
+            product *= match level {
+                Level::Element => all,
+                Level::Tile if finer(Level::Element) => 1.0,
+                Level::Tile => (all / TILE).max(1.0),
+                Level::Chunk if finer(Level::Element) || finer(Level::Tile) => 1.0,
+                Level::Chunk => CHUNKS,
+            };
+        }
+        product
+    }
+
+    fn visit(&mut self, id: Id, stack: &mut Vec<usize>) {
+        let facts = &self.facts[usize::from(id)];
+        // the innermost frame of every axis that the value varies over
+        let last = |(place, frame): &(usize, &usize)| {
+            let axis = self.frames[**frame].axis;
+            facts.varies_over(axis) && !stack[place + 1..].iter().any(|later| self.frames[*later].axis == axis)
+        };
+        let frames = stack.iter().enumerate().filter(last).map(|(_, frame)| *frame).collect();
+        if !self.seen.insert((id, frames)) {
+            return;
+        }
+        let node = &self.terms.nodes[id];
+        match *node {
+            Term::Fold([_, domain, _]) | Term::Mma([domain, ..]) | Term::Top([_, domain, ..]) => {
+                let frame = self.enter(domain, stack);
+                stack.push(frame);
+                self.account(id, stack);
+                for child in node.children() {
+                    self.visit(*child, stack);
+                }
+                stack.pop();
+            }
+            _ => {
+                self.account(id, stack);
+                for child in node.children() {
+                    self.visit(*child, stack);
+                }
+            }
+        }
+    }
+
+    /// Adds what one node does to the totals; its own frame is on the stack already.
+    fn account(&mut self, id: Id, stack: &[usize]) {
+        let facts = self.facts;
+        let free = |ids: &[Id]| -> BTreeSet<Binding> {
+            ids.iter().flat_map(|id| facts[usize::from(*id)].free.iter().copied()).collect()
+        };
+        let bound = |domain: Id, ids: &[Id]| {
+            let mut all = free(ids);
+            all.extend(facts[usize::from(domain)].binds);
+            all
+        };
+        let here = &self.facts[usize::from(id)].free;
+        match self.terms.nodes[id] {
+            Term::Load(ref operands) | Term::List(ref operands) => {
+                let Term::Tensor(name) = self.terms.nodes[operands[0]] else { return };
+                let in_block = self.product(here, stack, true);
+                let count = if matches!(self.terms.nodes[id], Term::List(_)) {
+                    list_length(self.context, name).unwrap_or(1.0)
+                } else {
+                    1.0
+                };
+                *self.loads.entry(name.name()).or_default() += in_block * count * self.total.blocks * self.bytes(name);
+            }
+            Term::Mma([domain, a, b]) => {
+                let rows = self.rows(a, b, stack);
+                let padding = (self.machine.least_rows as f64 / rows).max(1.0);
+                self.total.matrix += 2.0 * self.count(&bound(domain, &[a, b]), stack) * padding;
+            }
+            Term::Fold([monoid, domain, body]) => {
+                let elements = self.count(&bound(domain, &[body]), stack);
+                self.total.scalar += elements;
+                if self.terms.nodes[monoid] == Term::Monoid(Monoid::Lse) {
+                    // merging: two exponentials per element's score, one product per weight
+                    let score = match self.terms.nodes[body] {
+                        Term::Pair([score, _]) => score,
+                        _ => body,
+                    };
+                    self.total.scalar += elements;
+                    self.total.exponentials += 2.0 * self.count(&bound(domain, &[score]), stack);
+                }
+            }
+            Term::Top([_, domain, score, _]) => self.total.scalar += 4.0 * self.count(&bound(domain, &[score]), stack),
+            Term::Exp(_)
+            | Term::Log(_)
+            | Term::Tanh(_)
+            | Term::Sigmoid(_)
+            | Term::Silu(_)
+            | Term::Gelu(_)
+            | Term::Sqrt(_) => {
+                self.total.exponentials += self.count(here, stack);
+            }
+            Term::Mat(_) => {
+                let count = self.count(here, stack);
+                self.total.memory += 2.0 * 4.0 * count;
+                self.total.launches += 1;
+                self.total.blocks *= CHUNKS;
+            }
+            Term::IntAdd(_)
+            | Term::IntSub(_)
+            | Term::IntMul(_)
+            | Term::IntDiv(_)
+            | Term::IntRem(_)
+            | Term::IntMin(_)
+            | Term::IntMax(_) => {
+                // addresses and bounds: mostly constant along a lane's work
+                self.total.scalar += 0.25 * self.count(here, stack);
+            }
+            ref node if node.is_leaf() => {}
+            Term::Pair(_) | Term::Fst(_) | Term::Snd(_) => {}
+            _ if facts[usize::from(id)].binds.is_some() => {}
+            _ => self.total.scalar += self.count(here, stack),
+        }
+    }
+
+    /// Rows of one thread block in a contraction.
+    fn rows(&self, a: Id, b: Id, stack: &[usize]) -> f64 {
+        let (a, b) = (&self.facts[usize::from(a)], &self.facts[usize::from(b)]);
+        let own = a.free.iter().filter(|(axis, level)| *level == Level::Element && !b.varies_over(*axis));
+        let of = |axis: u32| match self.tiles.get(&axis) {
+            Some(tile) => *tile,
+            None => stack
+                .iter()
+                .find(|frame| self.frames[**frame].axis == axis)
+                .map_or(1.0, |frame| self.frames[*frame].visits.min(TILE)),
+        };
+        own.map(|(axis, _)| of(*axis)).product::<f64>().max(1.0)
+    }
+
+    /// The frame of a domain's axis; the two halves of a split domain share one.
+    fn enter(&mut self, domain: Id, stack: &[usize]) -> usize {
+        let mut whole = domain;
+        while let Term::Outer(inner) | Term::Inner(inner) | Term::Chunks(inner) | Term::Chunk(inner) =
+            self.terms.nodes[whole]
+        {
+            whole = inner;
+        }
+        let axis = self.facts[usize::from(whole)].binds.map_or(u32::MAX, |(axis, _)| axis);
+        let depends = |this: &Self, frame: usize| this.facts[usize::from(whole)].varies_over(this.frames[frame].axis);
+        let depends: Vec<usize> = stack.iter().copied().filter(|frame| depends(self, *frame)).collect();
+        // a tile's fold goes over what the fold over the tiles has at hand; any other one inside it is another pass
+        let around = stack.iter().rev().find(|frame| self.frames[**frame].axis == axis);
+        let part = matches!(self.terms.nodes[domain], Term::Inner(_) | Term::Chunk(_));
+        let pass = around.map_or(0, |frame| self.frames[*frame].pass + usize::from(!part));
+        let same = |frame: &Frame| {
+            frame.axis == axis && frame.domain == whole && frame.depends == depends && frame.pass == pass
+        };
+        if let Some(known) = self.frames.iter().position(same) {
+            return known;
+        }
+        let size = self.axis_size(axis);
+        let (mut samples, mut visits, mut union) = (Vec::new(), 0.0, 0.0);
+        let count = |low: i64, high: i64, most: f64| ((high - low + 1).max(0) as f64).min(most) / SAMPLES as f64;
+        for sample in 0..SAMPLES {
+            let (low, high, most) = self.range(whole, Point { sample, corner: None }, stack);
+            visits += count(low, high, most);
+            // bounds are monotone in practice: their extremes over a block are at its corners
+            let (first_low, first_high, _) = self.range(whole, Point { sample, corner: Some(0.0) }, stack);
+            let (last_low, last_high, _) = self.range(whole, Point { sample, corner: Some(1.0) }, stack);
+            union += count(first_low.min(last_low), first_high.max(last_high), most);
+            // somewhere inside, elsewhere for every sample and depth
+            let at = fraction(sample, stack.len() + 3);
+            samples.push(low + ((high - low).max(0) as f64 * at) as i64);
+        }
+        let (visits, union) = (visits.max(1e-3), union.max(visits).max(1e-3));
+        self.frames.push(Frame { axis, domain: whole, pass, visits, union, size, depends, samples });
+        self.frames.len() - 1
+    }
+
+    /// First and last value of a domain at a sample point, and at most how many there are.
+    fn range(&self, domain: Id, point: Point, stack: &[usize]) -> (i64, i64, f64) {
+        let node = &self.terms.nodes[domain];
+        match *node {
+            Term::Mask([inner, _]) => self.range(inner, point, stack),
+            Term::Upto([inner, bound]) => {
+                let (low, high, most) = self.range(inner, point, stack);
+                // a bound that is read from data: half of what there is
+                let bound = self.integer(bound, point, stack).unwrap_or((low + high) / 2);
+                (low, high.min(bound), most)
+            }
+            Term::From([inner, bound]) => {
+                let (low, high, most) = self.range(inner, point, stack);
+                let bound = self.integer(bound, point, stack).unwrap_or((low + high) / 2);
+                (low.max(bound), high, most)
+            }
+            Term::Blocks([inner, list, block]) => {
+                let (low, high, most) = self.range(inner, point, stack);
+                let count = match &self.terms.nodes[list] {
+                    Term::List(operands) => match self.terms.nodes[operands[0]] {
+                        Term::Tensor(name) => list_length(self.context, name),
+                        _ => None,
+                    },
+                    _ => None,
+                };
+                let block = self.integer(block, point, stack).unwrap_or(1);
+                (low, high, most.min(count.unwrap_or(1.0) * block as f64))
+            }
+            _ => {
+                let axis = self.facts[usize::from(domain)].binds.map_or(u32::MAX, |(axis, _)| axis);
+                let size = self.axis_size(axis);
+                (0, size as i64 - 1, size)
+            }
+        }
+    }
+
+    /// The value of an integer term at a sample point; None if it reads data.
+    fn integer(&self, id: Id, point: Point, stack: &[usize]) -> Option<i64> {
+        let of = |id: Id| self.integer(id, point, stack);
+        match self.terms.nodes[id] {
+            Term::Int(value) => Some(value),
+            Term::Axis(axis) => {
+                let number = self.context.axis_number(axis)? as u32;
+                match stack.iter().rev().find(|frame| self.frames[**frame].axis == number) {
+                    Some(frame) => self.frames[*frame].samples.get(point.sample).copied(),
+                    None => {
+                        let at = (self.axis_size(number) * fraction(point.sample, 0)).floor();
+                        let tile = self.tiles.get(&number).copied().unwrap_or(1.0);
+                        let corner = |corner: f64| (at / tile).floor() * tile + corner * (tile - 1.0);
+                        Some(point.corner.map_or(at, corner) as i64)
+                    }
+                }
+            }
+            Term::Len(axis) => Some(self.context.size(AxisName(axis.0))),
+            Term::IntAdd([a, b]) => of(a)?.checked_add(of(b)?),
+            Term::IntSub([a, b]) => of(a)?.checked_sub(of(b)?),
+            Term::IntMul([a, b]) => of(a)?.checked_mul(of(b)?),
+            Term::IntDiv([a, b]) => Some(of(a)?.div_euclid(of(b).filter(|b| *b > 0)?)),
+            Term::IntRem([a, b]) => Some(of(a)?.rem_euclid(of(b).filter(|b| *b > 0)?)),
+            Term::IntMin([a, b]) => Some(of(a)?.min(of(b)?)),
+            Term::IntMax([a, b]) => Some(of(a)?.max(of(b)?)),
+            _ => None,
+        }
+    }
+}
+
+/// Where bounds are evaluated.
+#[derive(Clone, Copy)]
+struct Point {
+    sample: usize,
+    /// At the first (0) or last (1) values of the sample's thread block instead of the sample itself.
+    corner: Option<f64>,
+}
+
+/// Evenly spread numbers between 0 and 1, in another order for every salt.
+fn fraction(sample: usize, salt: usize) -> f64 {
+    // odd multipliers permute the samples
+    ((sample * (2 * salt + 1)) % SAMPLES) as f64 / SAMPLES as f64 + 0.5 / SAMPLES as f64
+}

@@ -1,0 +1,102 @@
+//! One row of a definition.
+
+use super::sequence::{Row, Sequence};
+use super::walk::Walk;
+use crate::program::*;
+
+/// The elements of a definition at one value of its row axis.
+pub(super) fn compute(sequence: &Sequence, tensor: TensorId, at: usize) -> Row {
+    let definition = sequence.program.tensor(tensor);
+    let plan = &sequence.analysis.plans[tensor.0 as usize];
+    let shape = &sequence.tensors[tensor.0 as usize].shape;
+    let mut walk = Walk::new(sequence, plan);
+    let mut outer = definition.axes.clone();
+    if let Some(row) = plan.row {
+        walk.at[definition.axes[row].0 as usize] = at as i64;
+        outer.remove(row);
+    }
+    let size = (0..shape.len()).filter(|&place| Some(place) != plan.row).map(|place| shape[place] as usize).product();
+    match &definition.source {
+        Source::Param => Row::Real(Box::new([])),
+        Source::Value(expr) if sequence.is_integer(tensor) => {
+            let mut row = Vec::with_capacity(size);
+            for_each(&mut walk, &outer, |walk| row.push(walk.integer(*expr)));
+            Row::Integer(row.into())
+        }
+        Source::Value(expr) => {
+            let mut row = Vec::with_capacity(size);
+            match plan.vector {
+                None => row.push(walk.real(*expr)),
+                Some(vector) => {
+                    outer.pop();
+                    let length = sequence.extents[vector.0 as usize] as usize;
+                    for_each(&mut walk, &outer, |walk| {
+                        let start = row.len();
+                        row.resize(start + length, 0.0);
+                        walk.vector(*expr, vector, &mut row[start..]);
+                    });
+                }
+            }
+            Row::Real(row.into())
+        }
+        Source::Top(top) => {
+            outer.pop();
+            let mut row = Vec::with_capacity(size);
+            for_each(&mut walk, &outer, |walk| best(walk, top, &mut row));
+            Row::Integer(row.into())
+        }
+    }
+}
+
+/// Runs `body` for all values of some axes, the last one fastest.
+fn for_each(walk: &mut Walk, axes: &[AxisId], mut body: impl FnMut(&mut Walk)) {
+    let extents: Vec<i64> = axes.iter().map(|axis| walk.sequence.extents[axis.0 as usize]).collect();
+    if extents.contains(&0) {
+        return;
+    }
+    for axis in axes {
+        walk.at[axis.0 as usize] = 0;
+    }
+    loop {
+        body(walk);
+        let mut place = axes.len();
+        loop {
+            if place == 0 {
+                return;
+            }
+            place -= 1;
+            let value = &mut walk.at[axes[place].0 as usize];
+            *value += 1;
+            if *value < extents[place] {
+                break;
+            }
+            *value = 0;
+        }
+    }
+}
+
+/// Appends the list of a `top`: forced candidates by index, then the others by score, ties by index; ascending, then -1.
+fn best(walk: &mut Walk, top: &Top, out: &mut Vec<i64>) {
+    let mut forced = vec![];
+    let mut others: Vec<(f64, i64)> = vec![];
+    for value in 0..walk.sequence.extents[top.axis.0 as usize] {
+        walk.at[top.axis.0 as usize] = value;
+        if !top.among.is_none_or(|among| walk.holds(among)) {
+            continue;
+        }
+        if top.force.is_some_and(|force| walk.holds(force)) {
+            forced.push(value);
+        } else {
+            let score = walk.real(top.score);
+            others.push((if score.is_nan() { f64::NEG_INFINITY } else { score }, value));
+        }
+    }
+    // Stable, so that equal scores stay in the order of their indices.
+    others.sort_by(|a, b| b.0.partial_cmp(&a.0).unwrap_or(std::cmp::Ordering::Equal));
+    let count = top.count as usize;
+    let mut chosen: Vec<i64> =
+        forced.into_iter().chain(others.into_iter().map(|(_, value)| value)).take(count).collect();
+    chosen.sort_unstable();
+    chosen.resize(count, -1);
+    out.extend(chosen);
+}
