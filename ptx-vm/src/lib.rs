@@ -64,6 +64,7 @@ mod parser;
 mod program;
 mod syntax;
 mod tensor_core;
+mod tensor_map;
 mod types;
 
 pub use error::{ParseError, Position};
@@ -72,4 +73,5 @@ pub use launch::{Arg, Kernel, LaunchError, LoadError, Module, Options, Report};
 pub use memory::{BufferId, Memory};
 pub use syntax::{LaunchBounds, Parameter};
 pub use tensor_core::Architecture;
+pub use tensor_map::{MapElement, Swizzle, TensorMap, TensorMapError};
 pub use types::Space;
