@@ -50,6 +50,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+// Loops over lanes index several arrays by the lane; iterators over one of them would hide that.
+#![allow(clippy::needless_range_loop)]
+
 mod code;
 mod decode;
 mod error;

@@ -1,10 +1,11 @@
 //! `wgmma`: warpgroup matrix multiplication with operands in shared memory.
 
+use super::matrix::{columns, gather, terms, tile};
 use crate::code::{Dst, Element, Src, Wgmma, WgmmaA};
 use crate::finding::FindingKind;
-use crate::machine::warp::{LANES, Lane, Lanes, Warp};
+use crate::machine::warp::{LANES, Lane, Warp};
 use crate::machine::{Cx, Machine, bytes_of};
-use crate::tensor_core::{Terms, widen};
+use crate::tensor_core::Terms;
 use crate::types::Space;
 
 /// Bytes of k that one instruction works on, whatever the element type.
@@ -91,7 +92,7 @@ fn operand(
     let descriptor = Descriptor::new(bits);
     let size = element.bytes();
     let mut matrix = vec![[0u32; 32]; rows];
-    let sign = if negate { 1u32 << (size * 8 - 1) } else { 0 };
+    let sign = if negate { sign_of(element) } else { 0 };
     let value = |bytes: &[u8]| {
         let mut word = [0u8; 4];
         word[..size].copy_from_slice(bytes);
@@ -119,23 +120,8 @@ fn operand(
     matrix
 }
 
-/// The fragment of A in registers: the layout of `mma.m16n8k*`.
-fn fragment(warp: &Warp, registers: &[Src], element: Element, negate: bool) -> Vec<[u32; 32]> {
-    let size = element.bytes();
-    let per_register = 4 / size;
-    let sign = if negate { 1u32 << (size * 8 - 1) } else { 0 };
-    let mask = if size == 4 { u32::MAX } else { (1 << (size * 8)) - 1 };
-    let mut matrix = vec![[0u32; 32]; 16];
-    for (i, source) in registers.iter().enumerate() {
-        for (lane, value) in u32::read(warp, *source).into_iter().enumerate() {
-            let row = lane / 4 + 8 * (i % 2);
-            let k = i / 2 * 4 * per_register + lane % 4 * per_register;
-            for j in 0..per_register {
-                matrix[row][k + j] = (value >> (j * size * 8) & mask) ^ sign;
-            }
-        }
-    }
-    matrix
+fn sign_of(element: Element) -> u32 {
+    1 << (element.bytes() * 8 - 1)
 }
 
 fn word(source: Src) -> Option<u32> {
@@ -167,7 +153,13 @@ pub(super) fn wgmma(m: &mut Machine<'_>, warp: &mut Warp, cx: Cx, mask: u32, op:
     }
     let first = warp.id.warp as usize % 4 * 16;
     let a = match &op.a {
-        WgmmaA::Registers(registers) => fragment(warp, registers, op.a_type, op.negate_a),
+        WgmmaA::Registers(registers) => {
+            let mut rows = gather::<16>(warp, registers, op.a_type);
+            if op.negate_a {
+                rows.iter_mut().flatten().for_each(|v| *v ^= sign_of(op.a_type));
+            }
+            rows.to_vec()
+        }
         WgmmaA::Shared(descriptor, transposed) => {
             let bits = warp.uniform(*descriptor, mask);
             operand(m, warp, cx, bits, first, 16, *transposed, op.a_type, op.negate_a)
@@ -182,28 +174,17 @@ pub(super) fn wgmma(m: &mut Machine<'_>, warp: &mut Warp, cx: Cx, mask: u32, op:
     if matches!(op.a_type, Element::S8 | Element::U8) {
         return integer(warp, mask, op, &a, &b, accumulate);
     }
-    let terms = |rows: &[[u32; 32]], ty: Element| -> Vec<Terms> {
-        rows.iter().map(|row| Terms::new(&row.map(|v| widen(v, ty))[..depth], ty)).collect()
-    };
-    let (a, b) = (terms(&a, op.a_type), terms(&b, op.b_type));
+    let rows: Vec<Terms> = a.iter().map(|row| terms(row, depth, op.a_type)).collect();
     let arithmetic = m.launch.program.architecture.wgmma(op.a_type, op.half_result);
-    let per_column_block = if op.half_result { 2 } else { 4 };
-    for (i, d) in op.d.iter().enumerate() {
-        let (block, i) = (i / per_column_block, i % per_column_block);
-        let old = u32::read(warp, source_of(*d));
-        let values: Lanes<u32> = std::array::from_fn(|lane| {
-            if op.half_result {
-                return (0..2).fold(0, |word, h| {
-                    let c = if accumulate { widen(old[lane] >> (16 * h) & 0xffff, Element::F16) } else { 0.0 };
-                    let column = block * 8 + lane % 4 * 2 + h;
-                    word | arithmetic.dot(&a[lane / 4 + 8 * i], &b[column], c).0 << (16 * h)
-                });
-            }
-            let c = if accumulate { f32::from_bits(old[lane]) } else { 0.0 };
-            let column = block * 8 + lane % 4 * 2 + i % 2;
-            arithmetic.dot(&a[lane / 4 + 8 * (i / 2)], &b[column], c).0
-        });
-        u32::write(warp, *d, mask, &values);
+    let per_block = if op.half_result { 2 } else { 4 };
+    for (d, b) in op.d.chunks(per_block).zip(b.chunks(8)) {
+        let b = columns(b, depth, op.b_type);
+        let mut values = [[0; LANES]; 4];
+        let start = |i: usize| if accumulate { u32::read(warp, source_of(d[i])) } else { [0; LANES] };
+        tile(arithmetic, op.half_result, &rows, &b, start, |i, v| values[i] = *v);
+        for (to, values) in d.iter().zip(&values) {
+            u32::write(warp, *to, mask, values);
+        }
     }
 }
 
