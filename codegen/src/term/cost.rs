@@ -16,7 +16,7 @@
 use super::context::{Context, TensorRole};
 use super::extract::{CHUNKS, TILE, list_length};
 use super::facts::{Binding, Facts, Level, facts_of_nodes};
-use super::{AxisName, Definition, Monoid, Term, TensorName, Terms, Type};
+use super::{AxisName, Definition, Monoid, TensorName, Term, Terms, Type};
 use crate::machine::Machine;
 use egg::{Id, Language};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -391,7 +391,8 @@ impl<'a> Kernel<'a> {
                     let frame = &self.frames[*frame];
                     // values of an inner domain that several outer values share are computed once
                     let varies = |other: &&usize| !free.iter().any(|(axis, _)| *axis == self.frames[**other].axis);
-                    let outer: f64 = frame.depends.iter().filter(varies).map(|other| visits(&self.frames[*other])).product();
+                    let outer: f64 =
+                        frame.depends.iter().filter(varies).map(|other| visits(&self.frames[*other])).product();
                     // of the grid, a block's own values are in `union` already
                     let grid = self.facts[usize::from(frame.domain)].free.iter().filter(|(axis, _)| {
                         !block && self.tiles.contains_key(axis) && !free.iter().any(|(other, _)| other == axis)
@@ -445,7 +446,9 @@ impl<'a> Kernel<'a> {
     /// Adds what one node does to the totals; its own frame is on the stack already.
     fn account(&mut self, id: Id, stack: &[usize]) {
         let facts = self.facts;
-        let free = |ids: &[Id]| -> BTreeSet<Binding> { ids.iter().flat_map(|id| facts[usize::from(*id)].free.iter().copied()).collect() };
+        let free = |ids: &[Id]| -> BTreeSet<Binding> {
+            ids.iter().flat_map(|id| facts[usize::from(*id)].free.iter().copied()).collect()
+        };
         let bound = |domain: Id, ids: &[Id]| {
             let mut all = free(ids);
             all.extend(facts[usize::from(domain)].binds);
@@ -456,7 +459,11 @@ impl<'a> Kernel<'a> {
             Term::Load(ref operands) | Term::List(ref operands) => {
                 let Term::Tensor(name) = self.terms.nodes[operands[0]] else { return };
                 let in_block = self.product(here, stack, true);
-                let count = if matches!(self.terms.nodes[id], Term::List(_)) { list_length(self.context, name).unwrap_or(1.0) } else { 1.0 };
+                let count = if matches!(self.terms.nodes[id], Term::List(_)) {
+                    list_length(self.context, name).unwrap_or(1.0)
+                } else {
+                    1.0
+                };
                 *self.loads.entry(name.name()).or_default() += in_block * count * self.total.blocks * self.bytes(name);
             }
             Term::Mma([domain, a, b]) => {
@@ -478,7 +485,13 @@ impl<'a> Kernel<'a> {
                 }
             }
             Term::Top([_, domain, score, _]) => self.total.scalar += 4.0 * self.count(&bound(domain, &[score]), stack),
-            Term::Exp(_) | Term::Log(_) | Term::Tanh(_) | Term::Sigmoid(_) | Term::Silu(_) | Term::Gelu(_) | Term::Sqrt(_) => {
+            Term::Exp(_)
+            | Term::Log(_)
+            | Term::Tanh(_)
+            | Term::Sigmoid(_)
+            | Term::Silu(_)
+            | Term::Gelu(_)
+            | Term::Sqrt(_) => {
                 self.total.exponentials += self.count(here, stack);
             }
             Term::Mat(_) => {
@@ -487,7 +500,13 @@ impl<'a> Kernel<'a> {
                 self.total.launches += 1;
                 self.total.blocks *= CHUNKS;
             }
-            Term::IntAdd(_) | Term::IntSub(_) | Term::IntMul(_) | Term::IntDiv(_) | Term::IntRem(_) | Term::IntMin(_) | Term::IntMax(_) => {
+            Term::IntAdd(_)
+            | Term::IntSub(_)
+            | Term::IntMul(_)
+            | Term::IntDiv(_)
+            | Term::IntRem(_)
+            | Term::IntMin(_)
+            | Term::IntMax(_) => {
                 // addresses and bounds: mostly constant along a lane's work
                 self.total.scalar += 0.25 * self.count(here, stack);
             }
@@ -504,7 +523,10 @@ impl<'a> Kernel<'a> {
         let own = a.free.iter().filter(|(axis, level)| *level == Level::Element && !b.varies_over(*axis));
         let of = |axis: u32| match self.tiles.get(&axis) {
             Some(tile) => *tile,
-            None => stack.iter().find(|frame| self.frames[**frame].axis == axis).map_or(1.0, |frame| self.frames[*frame].visits.min(TILE)),
+            None => stack
+                .iter()
+                .find(|frame| self.frames[**frame].axis == axis)
+                .map_or(1.0, |frame| self.frames[*frame].visits.min(TILE)),
         };
         own.map(|(axis, _)| of(*axis)).product::<f64>().max(1.0)
     }
@@ -512,7 +534,9 @@ impl<'a> Kernel<'a> {
     /// The frame of a domain's axis; the two halves of a split domain share one.
     fn enter(&mut self, domain: Id, stack: &[usize]) -> usize {
         let mut whole = domain;
-        while let Term::Outer(inner) | Term::Inner(inner) | Term::Chunks(inner) | Term::Chunk(inner) = self.terms.nodes[whole] {
+        while let Term::Outer(inner) | Term::Inner(inner) | Term::Chunks(inner) | Term::Chunk(inner) =
+            self.terms.nodes[whole]
+        {
             whole = inner;
         }
         let axis = self.facts[usize::from(whole)].binds.map_or(u32::MAX, |(axis, _)| axis);
@@ -522,7 +546,9 @@ impl<'a> Kernel<'a> {
         let around = stack.iter().rev().find(|frame| self.frames[**frame].axis == axis);
         let part = matches!(self.terms.nodes[domain], Term::Inner(_) | Term::Chunk(_));
         let pass = around.map_or(0, |frame| self.frames[*frame].pass + usize::from(!part));
-        let same = |frame: &Frame| frame.axis == axis && frame.domain == whole && frame.depends == depends && frame.pass == pass;
+        let same = |frame: &Frame| {
+            frame.axis == axis && frame.domain == whole && frame.depends == depends && frame.pass == pass
+        };
         if let Some(known) = self.frames.iter().position(same) {
             return known;
         }

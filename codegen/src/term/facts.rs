@@ -123,7 +123,8 @@ impl Analysis<Term> for Knowledge {
         // Equal terms have equal values, so the value varies over no more than either of them says.
         let free: BTreeSet<Binding> = a.free.intersection(&b.free).copied().collect();
         let binds = a.binds.or(b.binds);
-        let merged = DidMerge(free.len() != a.free.len() || binds != a.binds, free.len() != b.free.len() || binds != b.binds);
+        let merged =
+            DidMerge(free.len() != a.free.len() || binds != a.binds, free.len() != b.free.len() || binds != b.binds);
         *a = Facts { free, binds };
         merged
     }

@@ -34,17 +34,17 @@ pub mod eval;
 pub mod extract;
 pub mod facts;
 mod optimise;
-pub mod rules;
 #[cfg(test)]
 mod optimise_tests;
 #[cfg(test)]
 mod programs;
+pub mod rules;
 mod translate;
 
 pub use error::Error;
 pub use optimise::{
-    Candidate, Considered, ITERATION_LIMIT, NODE_LIMIT, Optimised, Options, Saturated, Saturation, optimise, optimise_in,
-    saturate,
+    Candidate, Considered, ITERATION_LIMIT, NODE_LIMIT, Optimised, Options, Saturated, Saturation, optimise,
+    optimise_in, saturate,
 };
 pub use translate::translate;
 

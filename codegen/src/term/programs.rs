@@ -3,7 +3,7 @@
 use super::build::{Builder, tidy_terms};
 use super::context::{Context, TensorFacts, TensorRole};
 use super::eval::{Array, Environment};
-use super::{AxisName, Definition, Term, TensorName, Terms, Type};
+use super::{AxisName, Definition, TensorName, Term, Terms, Type};
 use crate::machine::Machine;
 use egg::RecExpr;
 
@@ -137,7 +137,8 @@ pub fn nsa(z: &Sizes) -> Written {
     let Sizes { d, e, g, r, l, stride, block, n, window, t } = *z;
     let scale = format!("{:?}", 1.0 / (d as f64).sqrt());
     let pos = "(i+ @t (i- #s #t))";
-    let score = |k: &str, s: &str| format!("(* (fold add (all @d) (* (load $q @t @g @r @d) (load ${k} @{s} @g @d))) {scale})");
+    let score =
+        |k: &str, s: &str| format!("(* (fold add (all @d) (* (load $q @t @g @r @d) (load ${k} @{s} @g @d))) {scale})");
     let seen = format!("(mask (all @i) (i<= (i+ (i* @i {stride}) {}) {pos}))", l - 1);
     let (oc, lse) = attend(&seen, &score("kc", "i"), "(load $vc @i @g @e)");
     let picked = format!("(mask (all @s) (and (in (i/ @s {block}) (list $chosen @t @g)) (i<= @s {pos})))");
