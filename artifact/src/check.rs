@@ -126,24 +126,31 @@ impl Variant {
 
 fn axes(list: &[Axis]) -> Result<(), Invalid> {
     unique(list.iter().map(|a| a.name.as_str()), "axis")?;
-    let mut earlier = HashSet::new();
+    let mut known: HashSet<&str> = HashSet::new();
+    let mut waiting = Vec::new();
     for axis in list {
         match &axis.extent {
             Extent::Const(n) => ensure!(*n > 0, "axis `{}` has extent {n}", axis.name),
             Extent::Runtime => {}
             Extent::Derived(length) => {
-                let mut missing = None;
-                length.axes(&mut |name| {
-                    if !earlier.contains(name) {
-                        missing = Some(name);
-                    }
-                });
-                if let Some(name) = missing {
-                    return Err(Invalid(format!("axis `{}` needs `{name}`, which does not come earlier", axis.name)));
-                }
+                waiting.push((axis.name.as_str(), length));
+                continue;
             }
         }
-        earlier.insert(axis.name.as_str());
+        known.insert(&axis.name);
+    }
+    // Derived axes may need each other, but not in a circle.
+    while !waiting.is_empty() {
+        let before = waiting.len();
+        waiting.retain(|(name, length)| {
+            let mut ready = true;
+            length.axes(&mut |axis| ready &= known.contains(axis));
+            if ready {
+                known.insert(name);
+            }
+            !ready
+        });
+        ensure!(waiting.len() < before, "the length of axis `{}` needs axes that are not known", waiting[0].0);
     }
     Ok(())
 }
@@ -223,6 +230,12 @@ mod tests {
                 Code::Host { payload: "scale.ptx".into(), prefix: "p".into(), isas: vec![crate::HostIsa::X86_64] }),
             "target sm_80: variant `only`: code of another kind of target"
         );
+        let circle = |m: &mut Manifest| {
+            let of = |axis: &str| Extent::Derived(crate::Length::Of(axis.into()));
+            m.axes.push(Axis { name: "a".into(), extent: of("b") });
+            m.axes.push(Axis { name: "b".into(), extent: of("a") });
+        };
+        assert_eq!(reason(circle), "the length of axis `a` needs axes that are not known");
         assert_eq!(reason(|m| m.targets[0].variants.clear()), "target sm_80: no variants");
         assert_eq!(
             reason(|m| variant(m, |v| v.axes.push(Axis { name: "z".into(), extent: Extent::Runtime }))),

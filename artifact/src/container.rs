@@ -53,6 +53,11 @@ pub enum ReadError {
     Invalid(#[from] Invalid),
 }
 
+/// SHA-256 of some bytes, in hexadecimal.
+pub fn digest(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
 impl Artifact {
     /// An artifact of a manifest and its payloads, each a name and its content. Checks the manifest.
     pub fn new(
@@ -97,7 +102,7 @@ impl Artifact {
 
     /// SHA-256 of manifest and payloads, in hexadecimal: equal artifacts have equal hashes.
     pub fn hash(&self) -> String {
-        hex(&Sha256::digest(self.body()))
+        digest(&self.body())
     }
 
     /// The artifact as one file.

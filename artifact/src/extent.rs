@@ -9,7 +9,7 @@ use std::fmt;
 pub enum Length {
     /// A constant.
     Int(i64),
-    /// The length of an axis that comes earlier in the list of axes.
+    /// The length of another axis.
     Of(String),
     /// An operation.
     Op(IntOp, Box<Length>, Box<Length>),

@@ -42,7 +42,7 @@ mod extent;
 mod manifest;
 mod target;
 
-pub use container::{Artifact, ReadError};
+pub use container::{Artifact, ReadError, digest};
 pub use extent::{Evaluate, IntOp, Length};
 pub use manifest::{
     Axis, Bound, Buffer, Code, DType, Extent, GridAxis, Kernel, Manifest, Measure, Role, TargetCode, TileOrder, Variant,

@@ -40,7 +40,6 @@ pub struct Variant {
     /// Bounds on the sizes, all of which must hold. Empty: always.
     pub when: Vec<Bound>,
     /// All axes of its buffers and grids. Those that are not constant have a slot in the sequence table, in this order.
-    /// A derived axis comes after those that its length mentions.
     pub axes: Vec<Axis>,
     /// All buffers: those of the signature, by name, and workspaces.
     pub buffers: Vec<Buffer>,

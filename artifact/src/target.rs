@@ -150,6 +150,13 @@ impl PtxVersion {
         Some(PtxVersion { major: major - 4, minor })
     }
 
+    /// The version that a PTX module asks for: its `.version` directive (PTX ISA, "PTX Module Directives").
+    pub fn of_module(text: &str) -> Option<PtxVersion> {
+        let version = text.lines().find_map(|line| line.trim().strip_prefix(".version"))?;
+        let (major, minor) = version.trim().split_once('.')?;
+        Some(PtxVersion { major: major.parse().ok()?, minor: minor.parse().ok()? })
+    }
+
     /// The first CUDA release whose driver accepts this version, as (major, minor).
     pub fn first_cuda(self) -> (u32, u32) {
         let minor = if self.major == 8 && self.minor >= 6 { self.minor + 1 } else { self.minor };

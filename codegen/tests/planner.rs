@@ -62,7 +62,7 @@ fn planned(axes: &[(&str, i64)], params: &[(&str, &[&str])], definitions: &[(&st
             result: last,
         });
     }
-    let plan = plan(&terms, &program, &Tiling::gpu()).expect("a plan");
+    let plan = plan(&terms, &program, &Tiling::gpu()).expect("a plan").plan;
     assert_eq!(verify(&plan), []);
     plan.to_string()
 }
@@ -102,7 +102,10 @@ fn causal_attention() {
     let text = planned(
         AXES,
         &[("q", &["t", "g", "r", "d"]), ("k", &["s", "g", "d"]), ("v", &["s", "g", "e"])],
-        &[("lse", &["t", "g", "r"], &format!("(logsum {f})")), ("o", &["t", "g", "r", "e"], &format!("(norm {f})"))],
+        &[
+            ("lse", &["t", "g", "r"], &format!("(logsum {f})")),
+            ("o", &["t", "g", "r", "e"], &format!("(norm (snd {f}))")),
+        ],
     );
     snapshot("causal_attention", &text);
 }
@@ -122,8 +125,12 @@ fn listed_blocks_and_gate() {
             ("chosen", &["t", "g", "n"]),
         ],
         &[
-            ("ow", &["t", "g", "r", "e"], &format!("(* (load $gate @t @g @r 2) (norm {w}))")),
-            ("o", &["t", "g", "r", "e"], &format!("(+ (load $ow @t @g @r @e) (* (load $gate @t @g @r 1) (norm {a})))")),
+            ("ow", &["t", "g", "r", "e"], &format!("(* (load $gate @t @g @r 2) (norm (snd {w})))")),
+            (
+                "o",
+                &["t", "g", "r", "e"],
+                &format!("(+ (load $ow @t @g @r @e) (* (load $gate @t @g @r 1) (norm (snd {a}))))"),
+            ),
         ],
     );
     snapshot("listed_blocks_and_gate", &text);
@@ -164,7 +171,7 @@ fn split_over_blocks() {
     let text = planned(
         AXES,
         &[("q", &["t", "g", "r", "d"]), ("k", &["s", "g", "d"]), ("v", &["s", "g", "e"])],
-        &[("o", &["t", "g", "r", "e"], &format!("(norm {f})"))],
+        &[("o", &["t", "g", "r", "e"], &format!("(norm (snd {f}))"))],
     );
     snapshot("split_over_blocks", &text);
 }

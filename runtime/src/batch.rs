@@ -1,7 +1,7 @@
 //! From lengths to what kernels read: the sequence table, the tables of tiles, the shapes of buffers, the sizes of grids.
 
 use crate::{Error, Shape};
-use nsa_artifact::{Bound, Buffer, Evaluate, Extent, Kernel, MAX_RANK, Manifest, Measure, TileOrder, Variant};
+use nsa_artifact::{Axis, Bound, Buffer, Evaluate, Extent, Kernel, MAX_RANK, Manifest, Measure, TileOrder, Variant};
 
 /// The lengths of a variant's non-constant axes in a batch.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -62,18 +62,31 @@ impl Batch {
             }
         }
         let sequences = sequences.map_or(1, |(n, _)| n);
-        let mut batch = Batch { sequences, lengths: Vec::new() };
-        for axis in variant.axes.iter().filter(|a| a.extent.constant().is_none()) {
-            let lengths = match &axis.extent {
-                Extent::Derived(length) => (0..sequences)
-                    .map(|n| length.evaluate(&|name| batch.length(variant, name, n)).map(|v| v.max(0)))
-                    .collect::<Result<Vec<_>, Evaluate>>()?,
-                _ => shape.lengths(&axis.name).map(|l| l.as_slice().to_vec()).unwrap_or_default(),
-            };
+        let slots: Vec<&Axis> = variant.axes.iter().filter(|a| a.extent.constant().is_none()).collect();
+        let mut batch = Batch { sequences, lengths: vec![Vec::new(); slots.len()] };
+        let mut known = vec![false; slots.len()];
+        // Derived axes may need each other in any order: as many rounds as there are axes settle all of them.
+        for _ in 0..slots.len() {
+            for (slot, axis) in slots.iter().enumerate() {
+                let Extent::Derived(length) = &axis.extent else {
+                    let given = shape.lengths(&axis.name).map(|l| l.as_slice().to_vec());
+                    batch.lengths[slot] = given.unwrap_or_default();
+                    known[slot] = true;
+                    continue;
+                };
+                let mut ready = !known[slot];
+                length.axes(&mut |name| ready &= variant.slot(name).is_none_or(|slot| known[slot]));
+                if ready {
+                    let value = |n| length.evaluate(&|name| batch.length(variant, name, n)).map(|v| v.max(0));
+                    batch.lengths[slot] = (0..sequences).map(value).collect::<Result<Vec<_>, Evaluate>>()?;
+                    known[slot] = true;
+                }
+            }
+        }
+        for lengths in &batch.lengths {
             if lengths.iter().try_fold(0i64, |sum, n| sum.checked_add(*n)).is_none() {
                 return Err(Evaluate::Overflow.into());
             }
-            batch.lengths.push(lengths);
         }
         Ok(batch)
     }

@@ -63,6 +63,20 @@ impl Device {
     }
 }
 
+impl std::str::FromStr for Device {
+    type Err = Error;
+    /// Opens the device of a name: `host`, `cuda` or `cuda:1`.
+    fn from_str(name: &str) -> Result<Device, Error> {
+        let unknown = || Error::DeviceName(name.to_string());
+        match name.split_once(':') {
+            None if name == "host" => Ok(Device::host()),
+            None if name == "cuda" => Device::cuda(0),
+            Some(("cuda", ordinal)) => Device::cuda(ordinal.parse().map_err(|_| unknown())?),
+            _ => Err(unknown()),
+        }
+    }
+}
+
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {

@@ -6,6 +6,9 @@ use nsa_artifact::{DType, Evaluate, Invalid, PtxVersion, ReadError, Target};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A name that is no device's.
+    #[error("`{0}` is no device; devices are host, cuda:0, cuda:1, ...")]
+    DeviceName(String),
     /// No CUDA driver.
     #[error("no CUDA driver on this machine (libcuda was not found): install NVIDIA's driver, or use Device::host()")]
     NoDriver,

@@ -35,6 +35,8 @@ pub use plan::{Parameter, Plan, Stream};
 pub use shape::{Lengths, Shape};
 pub use view::{Element, View};
 
+pub use nsa_macros::nsa_kernel;
+
 /// The CUDA driver bindings whose streams and memory this crate takes.
 pub use cudarc;
 /// Half-precision types of elements.

@@ -159,6 +159,12 @@ impl<'a> View<'a> {
         self
     }
 
+    /// The same view, refused as a result.
+    pub fn read_only(mut self) -> Self {
+        self.writable = false;
+        self
+    }
+
     pub(crate) fn address(&self) -> u64 {
         self.address
     }

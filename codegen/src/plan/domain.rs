@@ -35,11 +35,13 @@ impl Domain {
                     *d
                 }
                 Term::Upto([d, e]) => {
-                    domain.upto.push(*e);
+                    let split = |t: &Term| if let Term::IntMin(x) = t { Some(*x) } else { None };
+                    operands(arena, *e, &split, &mut domain.upto);
                     *d
                 }
                 Term::From([d, e]) => {
-                    domain.from.push(*e);
+                    let split = |t: &Term| if let Term::IntMax(x) = t { Some(*x) } else { None };
+                    operands(arena, *e, &split, &mut domain.from);
                     *d
                 }
                 Term::Blocks([d, list, size]) => {
@@ -53,6 +55,18 @@ impl Domain {
                 _ => return None,
             };
         }
+    }
+}
+
+/// The leaves of a tree of one associative, idempotent operation, each once.
+fn operands(arena: &Arena, id: Id, split: &dyn Fn(&Term) -> Option<[Id; 2]>, into: &mut Vec<Id>) {
+    match split(&arena[id]) {
+        Some([a, b]) => {
+            operands(arena, a, split, into);
+            operands(arena, b, split, into);
+        }
+        None if !into.contains(&id) => into.push(id),
+        None => {}
     }
 }
 

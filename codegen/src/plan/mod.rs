@@ -42,7 +42,7 @@ mod verify;
 pub mod visit;
 
 use planner::contractions;
-pub use planner::{PlanError, dtype, plan};
+pub use planner::{PlanError, Planned, dtype, plan};
 pub use tiling::Tiling;
 pub use verify::{Fault, verify};
 
@@ -340,6 +340,13 @@ impl Plan {
     /// The buffer of this name.
     pub fn buffer(&self, name: TensorName) -> Option<&Buffer> {
         self.buffers.iter().find(|b| b.name == name)
+    }
+    /// Extent of an axis that is known when compiling.
+    pub fn constant(&self, name: AxisName) -> Option<i64> {
+        match self.axis(name)?.extent {
+            PlanExtent::Const(n) => Some(n),
+            PlanExtent::Runtime | PlanExtent::Derived(_) => None,
+        }
     }
     /// Slot of a run-time or derived axis in the sequence table.
     pub fn slot(&self, name: AxisName) -> Option<usize> {

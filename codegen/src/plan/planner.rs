@@ -15,13 +15,25 @@ pub enum PlanError {
     /// Two axes of one tensor that the compiler stores are run-time axes of the grid.
     #[error("`{tensor}` varies over several run-time axes ({axes}); only one of them can be spread over thread blocks")]
     SeveralRuntimeAxes { tensor: String, axes: String },
+    /// The optimiser offers nothing of the kind that was asked for.
+    #[error("no candidate to plan")]
+    NoCandidate,
     /// A stored tensor with no axes to spread.
     #[error("`{0}` has no axes")]
     NoAxes(String),
 }
 
+/// A plan, and what could not be tiled.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// The plan.
+    pub plan: Plan,
+    /// Kernels with contractions that are computed element by element, and why.
+    pub untiled: Vec<(String, String)>,
+}
+
 /// Makes a plan for a candidate. Kernels whose terms have no tiled form are planned element by element.
-pub fn plan(candidate: &Terms, program: &Program, tiling: &Tiling) -> Result<Plan, PlanError> {
+pub fn plan(candidate: &Terms, program: &Program, tiling: &Tiling) -> Result<Planned, PlanError> {
     Planner::new(candidate, program, tiling).run(candidate)
 }
 
@@ -146,7 +158,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn run(mut self, candidate: &Terms) -> Result<Plan, PlanError> {
+    fn run(mut self, candidate: &Terms) -> Result<Planned, PlanError> {
         let mut imported = HashMap::new();
         let mut groups: Vec<Vec<Root>> = vec![];
         for definition in &candidate.definitions {
@@ -162,24 +174,24 @@ impl<'a> Planner<'a> {
                 }
             }
         }
-        let mut kernels = vec![];
+        let (mut kernels, mut untiled) = (vec![], vec![]);
         for group in &groups {
             match self.tiled(group) {
                 Ok(kernel) => kernels.push(kernel),
-                Err(_) => {
+                Err(Untileable(why)) => {
+                    let contracts = |r: &Root| self.arena.contains(r.term, &|t| matches!(t, Term::Mma(_)));
+                    if group.iter().any(contracts) {
+                        untiled.push((kernel_name(group), why));
+                    }
                     for root in group {
                         kernels.push(self.elementwise(root)?);
                     }
                 }
             }
         }
-        Ok(Plan {
-            name: self.program.name.clone(),
-            axes: self.axes,
-            buffers: self.buffers,
-            kernels,
-            terms: self.arena.finish(),
-        })
+        let name = self.program.name.clone();
+        let plan = Plan { name, axes: self.axes, buffers: self.buffers, kernels, terms: self.arena.finish() };
+        Ok(Planned { plan, untiled })
     }
 
     /// Buffers for the values of chunks.

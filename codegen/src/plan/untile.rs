@@ -10,6 +10,17 @@ pub fn untile(arena: &mut Arena, id: Id) -> Id {
     Untile { done: HashMap::new() }.term(arena, id)
 }
 
+/// A log-sum-exp needs only the last weight of its fold; the others may vary over axes that it does not have.
+fn last_weight(arena: &mut Arena, fold: Id) -> Id {
+    let Term::Fold([monoid, domain, body]) = arena[fold] else { return fold };
+    let Term::Pair([score, mut weights]) = arena[body] else { return fold };
+    while let Term::Pair([_, last]) = arena[weights] {
+        weights = last;
+    }
+    let body = arena.add(Term::Pair([score, weights]));
+    arena.add(Term::Fold([monoid, domain, body]))
+}
+
 struct Untile {
     done: HashMap<Id, Id>,
 }
@@ -32,6 +43,11 @@ impl Untile {
                 let body = self.tile_body(arena, body);
                 let body = self.term(arena, body);
                 arena.add(Term::Fold([monoid, whole, body]))
+            }
+            Term::Logsum(fold) => {
+                let fold = self.term(arena, fold);
+                let fold = last_weight(arena, fold);
+                arena.add(Term::Logsum(fold))
             }
             node => {
                 let node = node.map_children(|child| self.term(arena, child));

@@ -25,11 +25,6 @@ pub(super) fn constant(plan: &Plan, axis: AxisName) -> Option<i64> {
     }
 }
 
-/// The number of a kernel's parameter words.
-pub(super) fn words(plan: &Plan, kernel: &Kernel) -> usize {
-    3 + kernel.buffers(plan).iter().map(|b| b.axes.len().max(1)).sum::<usize>()
-}
-
 /// Parameter word `index` (`i64`).
 fn word<'c>(e: &Emitter<'c>, words: Value<'c>, index: usize) -> Value<'c> {
     e.load(e.i64_type().into(), e.offset(words, e.i64(8 * index as i64)), 8)

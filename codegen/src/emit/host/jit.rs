@@ -4,9 +4,14 @@ use super::{HostKernel, Isa, module};
 use crate::emit::EmitError;
 use crate::emit::llvm::{Machine, optimise};
 use crate::plan::Plan;
-use inkwell::OptimizationLevel;
 use inkwell::context::Context;
-use inkwell::execution_engine::ExecutionEngine;
+use inkwell::module::Module;
+use llvm_sys::core::LLVMDisposeMessage;
+use llvm_sys::execution_engine::{
+    LLVMCreateJITCompilerForModule, LLVMDisposeExecutionEngine, LLVMExecutionEngineRef, LLVMGetFunctionAddress,
+    LLVMLinkInMCJIT,
+};
+use std::ffi::{CStr, CString};
 use std::mem::ManuallyDrop;
 
 /// A kernel's function; see [`super`] for its parameters.
@@ -17,10 +22,15 @@ pub struct JitModule {
     kernels: Vec<HostKernel>,
     functions: Vec<KernelFunction>,
     isa: Isa,
-    // Dropped by hand, the engine before the context that it lives in.
-    engine: ManuallyDrop<ExecutionEngine<'static>>,
-    context: *mut Context,
+    // In this order: the engine lives in the context.
+    _engine: Engine,
+    _context: Box<Context>,
 }
+
+/// LLVM's MCJIT with one module.
+///
+/// inkwell's own wrapper initialises the native target through functions that a build without LLVM's headers lacks.
+struct Engine(LLVMExecutionEngineRef);
 
 // SAFETY: after construction nothing but the machine code is used, which any thread may run; LLVM is entered again only by
 // `drop`, which has the value to itself.
@@ -39,37 +49,56 @@ pub fn jit(plan: &Plan, isa: Option<Isa>) -> Result<JitModule, EmitError> {
     if !Isa::of(machine).contains(&isa) || isa > detected {
         return Err(EmitError::Plan(format!("this CPU cannot run {} code", isa.name())));
     }
-    let context = Box::into_raw(Box::new(Context::create()));
-    // SAFETY: the context is freed below on failure, or in `drop`, both after everything that was made in it.
-    let living: &'static Context = unsafe { &*context };
-    match build(living, plan, machine, isa) {
-        Ok((engine, kernels, functions)) => {
-            Ok(JitModule { kernels, functions, isa, engine: ManuallyDrop::new(engine), context })
+    let context = Box::new(Context::create());
+    let (engine, kernels) = build(&context, plan, machine, isa)?;
+    let mut functions = Vec::new();
+    for (_, symbol) in kernels.iter().flat_map(|k| &k.symbols) {
+        functions.push(engine.function(symbol)?);
+    }
+    Ok(JitModule { kernels, functions, isa, _engine: engine, _context: context })
+}
+
+fn build(context: &Context, plan: &Plan, machine: Machine, isa: Isa) -> Result<(Engine, Vec<HostKernel>), EmitError> {
+    let (emitter, kernels) = module(context, plan, machine, "jit", &[isa])?;
+    optimise(&emitter.module, &machine.target_machine()?)?;
+    Ok((Engine::new(emitter.module)?, kernels))
+}
+
+impl Engine {
+    fn new(module: Module<'_>) -> Result<Self, EmitError> {
+        let mut engine = std::ptr::null_mut();
+        let mut message = std::ptr::null_mut();
+        // The engine owns the module from here on, also when it cannot be made.
+        let module = ManuallyDrop::new(module);
+        // SAFETY: the module is valid and its target is initialised; both results are written before they are read.
+        unsafe {
+            LLVMLinkInMCJIT();
+            if LLVMCreateJITCompilerForModule(&mut engine, module.as_mut_ptr(), 3, &mut message) != 0 {
+                let text = CStr::from_ptr(message).to_string_lossy().into_owned();
+                LLVMDisposeMessage(message);
+                return Err(EmitError::Llvm(text));
+            }
         }
-        Err(error) => {
-            // SAFETY: `build` has dropped what it made; nobody else has the pointer.
-            drop(unsafe { Box::from_raw(context) });
-            Err(error)
+        Ok(Engine(engine))
+    }
+    /// Compiles the module at the first call.
+    fn function(&self, symbol: &str) -> Result<KernelFunction, EmitError> {
+        let missing = || EmitError::Llvm(format!("no machine code for {symbol}"));
+        let name = CString::new(symbol).map_err(|_| missing())?;
+        // SAFETY: the engine is alive.
+        match unsafe { LLVMGetFunctionAddress(self.0, name.as_ptr()) } {
+            0 => Err(missing()),
+            // SAFETY: the module defines this symbol with exactly this type.
+            address => Ok(unsafe { std::mem::transmute::<usize, KernelFunction>(address as usize) }),
         }
     }
 }
 
-type Built = (ExecutionEngine<'static>, Vec<HostKernel>, Vec<KernelFunction>);
-
-fn build(context: &'static Context, plan: &Plan, machine: Machine, isa: Isa) -> Result<Built, EmitError> {
-    let (emitter, kernels) = module(context, plan, machine, "jit", &[isa])?;
-    optimise(&emitter.module, &machine.target_machine()?)?;
-    let engine = emitter
-        .module
-        .create_jit_execution_engine(OptimizationLevel::Aggressive)
-        .map_err(|message| EmitError::Llvm(message.to_string()))?;
-    let mut functions = Vec::new();
-    for (_, symbol) in kernels.iter().flat_map(|k| &k.symbols) {
-        let address = engine.get_function_address(symbol).map_err(|error| EmitError::Llvm(error.to_string()))?;
-        // SAFETY: the module defines this symbol with exactly this type.
-        functions.push(unsafe { std::mem::transmute::<usize, KernelFunction>(address) });
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // SAFETY: the engine was made by `new` and is disposed of once; it disposes of its module.
+        unsafe { LLVMDisposeExecutionEngine(self.0) }
     }
-    Ok((engine, kernels, functions))
 }
 
 impl JitModule {
@@ -84,15 +113,5 @@ impl JitModule {
     /// The instruction set that was compiled for.
     pub fn isa(&self) -> Isa {
         self.isa
-    }
-}
-
-impl Drop for JitModule {
-    fn drop(&mut self) {
-        // SAFETY: both are dropped exactly once, here, and the engine, which uses the context, first.
-        unsafe {
-            ManuallyDrop::drop(&mut self.engine);
-            drop(Box::from_raw(self.context));
-        }
     }
 }

@@ -276,7 +276,10 @@ impl<'a> Lower<'a> {
 
     fn lower(&mut self, id: Id) -> Lowered<Id> {
         match self.arena[id].clone() {
-            Term::Norm(fold) => {
+            Term::Norm(sums) => {
+                let Term::Snd(fold) = self.arena[sums] else {
+                    return Err(Untileable("a quotient of a pair that is no sum of a fold of lse".into()));
+                };
                 let state = self.online_fold(fold)?;
                 let [value, weight] = state.leaves[..] else {
                     return Err(Untileable("norm of a fold of more than a value and its weight".into()));
