@@ -50,6 +50,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+// Loops over lanes index several arrays by the lane; iterators over one of them would hide that.
+#![allow(clippy::needless_range_loop)]
+
 mod code;
 mod decode;
 mod error;
@@ -64,6 +67,7 @@ mod parser;
 mod program;
 mod syntax;
 mod tensor_core;
+mod tensor_map;
 mod types;
 
 pub use error::{ParseError, Position};
@@ -72,4 +76,5 @@ pub use launch::{Arg, Kernel, LaunchError, LoadError, Module, Options, Report};
 pub use memory::{BufferId, Memory};
 pub use syntax::{LaunchBounds, Parameter};
 pub use tensor_core::Architecture;
+pub use tensor_map::{MapElement, Swizzle, TensorMap, TensorMapError};
 pub use types::Space;
