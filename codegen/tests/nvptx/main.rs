@@ -1,6 +1,8 @@
 //! PTX of plans: assembled where there is a `ptxas`, and executed by the interpreter, whose race detection is on.
+mod assembler;
 mod device;
 mod plans;
+mod programs;
 
 use device::{Arrays, Random, error, run};
 use nsa_codegen::emit::nvptx::Target;
