@@ -340,7 +340,7 @@ impl Kernel {
         {
             return fail(format!("the kernel allows at most {} threads a block, not {threads}", product(max)));
         }
-        if (0..3).any(|a| grid[a] % cluster[a] != 0) {
+        if (0..3).any(|a| !grid[a].is_multiple_of(cluster[a])) {
             return fail(format!("a grid of {grid:?} blocks does not divide into clusters of {cluster:?}"));
         }
         let limit = self.program.limits().cluster;

@@ -55,6 +55,7 @@
 
 mod code;
 mod decode;
+mod description;
 mod error;
 mod exec;
 mod finding;
@@ -70,6 +71,10 @@ mod tensor_core;
 mod tensor_map;
 mod types;
 
+pub use description::{
+    ArgDescription, BufferDescription, BufferElement, BufferSummary, DescribedOutcome, DescriptionError, Fill,
+    LaunchDescription, SeedReport,
+};
 pub use error::{ParseError, Position};
 pub use finding::{Bytes, Finding, FindingKind, Party};
 pub use launch::{Arg, Kernel, LaunchError, LoadError, Module, Options, Report};

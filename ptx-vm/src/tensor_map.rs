@@ -160,10 +160,10 @@ impl TensorMap {
             ));
         }
         let base = buffer.address() + offset;
-        if base % 16 != 0 {
+        if !base.is_multiple_of(16) {
             return fail("the tensor must start at a multiple of 16 bytes".into());
         }
-        if let Some(stride) = strides.iter().find(|&&s| s % 16 != 0 || s >= 1 << 40) {
+        if let Some(stride) = strides.iter().find(|&&s| !s.is_multiple_of(16) || s >= 1 << 40) {
             return fail(format!("a stride must be a multiple of 16 bytes below 2^40, not {stride}"));
         }
         if let Some(extent) = tile.iter().find(|&&t| t == 0 || t > 256) {
@@ -173,7 +173,7 @@ impl TensorMap {
             return fail("a tensor has at least one element along each axis".into());
         }
         let row = tile[0] as usize * element.bytes();
-        if row % 16 != 0 {
+        if !row.is_multiple_of(16) {
             return fail(format!("a tile row must be a multiple of 16 bytes, not {row}"));
         }
         if row > swizzle.span() {
@@ -273,7 +273,7 @@ impl TensorMap {
                 let here = |i: usize| inside && at(i) >= 0 && at(i) < i64::from(self.sizes[0]);
                 let offset = (r * row + first) * size;
                 let global = |i: usize| (address + i128::from(at(i)) * size as i128) as u64;
-                if (0..count).all(here) && global(0) % 16 == 0 {
+                if (0..count).all(here) && global(0).is_multiple_of(16) {
                     f(offset, Some(global(0)), count * size);
                 } else {
                     for i in 0..count {

@@ -115,7 +115,7 @@ fn tensor_map(m: &mut Machine<'_>, cx: Cx, address: u64) -> Option<TensorMap> {
     if map.is_none() {
         m.find(FindingKind::InvalidOperand, cx, || "there is no tensor map at this address".into());
     }
-    if address % 64 != 0 {
+    if !address.is_multiple_of(64) {
         m.find(FindingKind::Misaligned, cx, || "a tensor map lies at a multiple of 64 bytes".into());
     }
     map
@@ -124,7 +124,7 @@ fn tensor_map(m: &mut Machine<'_>, cx: Cx, address: u64) -> Option<TensorMap> {
 /// Reads a run of global bytes for the copy engine.
 fn read_run(m: &mut Machine<'_>, cx: Cx, address: u64, into: &mut [u8]) {
     let length = into.len();
-    if length.is_power_of_two() && length <= 16 && address % length as u64 == 0 {
+    if length.is_power_of_two() && length <= 16 && address.is_multiple_of(length as u64) {
         let addresses = [address; LANES];
         m.global_read(cx, 1, &addresses, length, crate::code::Order::Weak, |_, part| into.copy_from_slice(part));
     } else {
@@ -180,7 +180,7 @@ fn load(
         BulkShape::Linear { global, bytes } => {
             let from = warp.addresses(*global)[lane];
             let bytes = u32::read(warp, *bytes)[lane] as usize;
-            if bytes % 16 != 0 || from % 16 != 0 {
+            if !bytes.is_multiple_of(16) || !from.is_multiple_of(16) {
                 m.find(FindingKind::Misaligned, cx, || "bulk copies work on multiples of 16 bytes".into());
                 return;
             }
@@ -249,7 +249,7 @@ fn store(
         BulkShape::Linear { global, bytes } => {
             let to = warp.addresses(*global)[lane];
             let bytes = u32::read(warp, *bytes)[lane] as usize;
-            if bytes % 16 != 0 || to % 16 != 0 {
+            if !bytes.is_multiple_of(16) || !to.is_multiple_of(16) {
                 m.find(FindingKind::Misaligned, cx, || "bulk copies work on multiples of 16 bytes".into());
                 return;
             }
@@ -308,7 +308,7 @@ fn between(
     let bytes = u32::read(warp, bytes)[lane] as usize;
     let barrier = warp.addresses(barrier)[lane];
     let Some(barrier) = m.mbarrier_place(cx, barrier) else { return };
-    if bytes % 16 != 0 {
+    if !bytes.is_multiple_of(16) {
         m.find(FindingKind::Misaligned, cx, || "bulk copies work on multiples of 16 bytes".into());
         return;
     }

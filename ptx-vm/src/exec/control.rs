@@ -14,7 +14,7 @@ pub(super) fn set_registers(
     count: u32,
     increase: bool,
 ) -> Flow {
-    if !(24..=256).contains(&count) || count % 8 != 0 {
+    if !(24..=256).contains(&count) || !count.is_multiple_of(8) {
         m.find(FindingKind::InvalidOperand, cx, || {
             format!("setmaxnreg takes a multiple of 8 from 24 to 256, not {count}")
         });

@@ -306,7 +306,9 @@ pub(super) fn cp_async(
 /// Reads `count` bytes of a zero-filled copy, byte by byte: only those must exist.
 fn partial_source(m: &mut Machine<'_>, cx: Cx, from: u64, count: usize, align: usize, into: &mut [u8; 16]) {
     match m.launch.memory.place(from, count as u64) {
-        Place::Inside { offset, .. } if offset as usize % align == 0 && offset as usize % PAGE + count <= PAGE => {
+        Place::Inside { offset, .. }
+            if (offset as usize).is_multiple_of(align) && offset as usize % PAGE + count <= PAGE =>
+        {
             for at in 0..count {
                 let addresses = [from + at as u64; LANES];
                 m.global_read(cx, 1, &addresses, 1, Order::Weak, |_, byte| into[at] = byte[0]);

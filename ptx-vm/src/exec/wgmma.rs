@@ -129,7 +129,7 @@ fn word(source: Src) -> Option<u32> {
 }
 
 pub(super) fn wgmma(m: &mut Machine<'_>, warp: &mut Warp, cx: Cx, mask: u32, op: &Wgmma) {
-    if warp.id.nwarps % 4 != 0 {
+    if !warp.id.nwarps.is_multiple_of(4) {
         m.find(FindingKind::InvalidOperand, cx, || "wgmma needs whole warpgroups of four warps".into());
         return;
     }

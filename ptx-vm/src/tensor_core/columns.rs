@@ -154,7 +154,7 @@ mod tests {
     fn random(state: &mut u32, wide: bool) -> f32 {
         *state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let r = *state >> 8;
-        if r % 13 == 0 {
+        if r.is_multiple_of(13) {
             return 0.0;
         }
         let spread = if wide { r >> 4 & 0xff } else { 117 + (r >> 4) % 20 };

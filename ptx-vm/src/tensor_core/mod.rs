@@ -412,7 +412,7 @@ mod tests {
             // Exponents spread over a few dozen binades around one, signs mixed, some zeroes.
             let mut value = |spread: u32| {
                 let r = next();
-                if r % 11 == 0 {
+                if r.is_multiple_of(11) {
                     0.0
                 } else {
                     bf16_to_f32(((r & 0x807f) | (127 - spread / 2 + next() % spread) << 7) as u16)
