@@ -137,6 +137,9 @@ pub(crate) enum Binary {
     Rem,
     Min,
     Max,
+    /// Signed, and 0 where that is negative.
+    MinRelu,
+    MaxRelu,
     And,
     Or,
     Xor,
