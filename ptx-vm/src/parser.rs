@@ -90,10 +90,8 @@ impl<'s> Parser<'s> {
 
     fn number(&mut self) -> Result<Operand, ParseError> {
         let at = self.at();
-        let Token::Number(text) = self.advance() else {
-            self.next = self.next.saturating_sub(1);
-            return self.fail("expected a number");
-        };
+        let Token::Number(text) = self.peek() else { return self.fail("expected a number") };
+        self.advance();
         let value = parse_number(text);
         value.map_or_else(|| self.fail_at(at, format!("`{text}` is not a number")), Ok)
     }
@@ -520,14 +518,9 @@ impl<'s> Parser<'s> {
                     base = Operand::Symbol(name);
                     offset = plus;
                 }
-                loop {
-                    if self.eat('+') {
-                        offset = offset.wrapping_add(self.integer()? as i64);
-                    } else if self.peek() == Token::Punct('-') {
-                        offset = offset.wrapping_add(self.integer()? as i64);
-                    } else {
-                        break;
-                    }
+                // `+ 4`, `- 4` and `+ -4` all occur.
+                while self.eat('+') || self.peek() == Token::Punct('-') {
+                    offset = offset.wrapping_add(self.integer()? as i64);
                 }
                 let mut coordinates = None;
                 if self.eat(',') {

@@ -128,6 +128,28 @@ impl<'a> Extractor<'a> {
         self.build_class(extracted, extracted.root, builder, &mut done)
     }
 
+    /// Whether two extracted terms fold over one long domain: only then can they share a fold.
+    pub fn meet(&self, a: &Extracted, b: &Extracted) -> bool {
+        !self.domains(a).is_disjoint(&self.domains(b))
+    }
+
+    /// The classes of the domains that an extracted term folds over completely.
+    fn domains(&self, extracted: &Extracted) -> BTreeSet<usize> {
+        let nodes = extracted.taken.iter().map(|(class, node)| &self.classes[*class].nodes[*node]);
+        let folds = nodes.filter(|node| node.completes.is_some());
+        let domain = |node: &Node| self.whole(node.operands[usize::from(!matches!(node.term, Term::Mma(_)))]);
+        folds.map(domain).collect()
+    }
+
+    /// The class of the domain that a half of a split domain is of.
+    fn whole(&self, domain: usize) -> usize {
+        let split = self.classes[domain].nodes.iter().find_map(|node| match node.term {
+            Term::Outer(_) | Term::Inner(_) | Term::Chunks(_) | Term::Chunk(_) => Some(node.operands[0]),
+            _ => None,
+        });
+        split.map_or(domain, |domain| self.whole(domain))
+    }
+
     fn build_class(&self, from: &Extracted, class: usize, builder: &mut Builder, done: &mut HashMap<usize, Id>) -> Id {
         if let Some(id) = done.get(&class) {
             return *id;
@@ -306,13 +328,6 @@ impl<'a> Extractor<'a> {
             stack.extend(self.classes[class].nodes[node].operands.iter().map(|operand| (*operand, false)));
         }
         Some(taken)
-    }
-}
-
-impl Extracted {
-    /// Whether two extracted terms have a class in common.
-    pub fn meets(&self, other: &Extracted) -> bool {
-        self.taken.keys().any(|class| other.taken.contains_key(class))
     }
 }
 
