@@ -12,7 +12,7 @@ fn attention() -> Plan {
         axes: &[("t", 0), ("s", 0), ("g", 2), ("r", 16), ("d", 32), ("e", 32)],
         params: &[("q", &["t", "g", "r", "d"]), ("k", &["s", "g", "d"]), ("v", &["s", "g", "e"])],
         lists: &[],
-        definitions: &[("o", &["t", "g", "r", "e"], format!("(norm {f})"))],
+        definitions: &[("o", &["t", "g", "r", "e"], format!("(norm (snd {f}))"))],
         element: DType::F16,
     }
     .plan()
@@ -80,11 +80,14 @@ fn local_labels_carry_the_prefix() {
         .text
         .match_indices(".L")
         .filter(|(at, _)| !code.text[..*at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_'));
-    let mut count = 0;
     for (at, _) in labels {
-        count += 1;
-        assert!(code.text[at..].starts_with(".Lsome_module$"), "{}", &code.text[at..at + 20]);
+        assert!(code.text[at..].starts_with(".Lsome_module_"), "{}", &code.text[at..at + 20]);
     }
+    let mut defined: Vec<&str> = code.text.lines().filter(|l| l.starts_with(".L") && l.ends_with(':')).collect();
+    let count = defined.len();
+    defined.sort_unstable();
+    defined.dedup();
+    assert_eq!(defined.len(), count, "a label is defined twice");
     assert!(count > 10);
 }
 
