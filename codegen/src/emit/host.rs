@@ -78,6 +78,17 @@ pub fn emit(plan: &Plan, machine: Machine, prefix: &str) -> Result<HostCode, Emi
     Ok(HostCode { machine, text, kernels })
 }
 
+/// The optimised LLVM module of a plan as text, for all instruction sets of the architecture.
+///
+/// # Errors
+/// As [`emit`].
+pub fn ir(plan: &Plan, machine: Machine, prefix: &str) -> Result<String, EmitError> {
+    let context = Context::create();
+    let (emitter, _) = module(&context, plan, machine, prefix, Isa::of(machine))?;
+    optimise(&emitter.module, &machine.target_machine()?)?;
+    Ok(emitter.module.print_to_string().to_string())
+}
+
 /// The LLVM module of a plan, not optimised.
 fn module<'c>(
     context: &'c Context,
