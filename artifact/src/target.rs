@@ -99,9 +99,9 @@ pub enum HostIsa {
     /// Baseline x86-64: SSE2.
     #[serde(rename = "x86_64")]
     X86_64,
-    /// AVX2 with FMA, F16C, BMI and LZCNT: the x86-64-v3 level.
+    /// AVX2 with FMA, F16C, BMI1 and BMI2.
     Avx2,
-    /// AVX-512 F, BW, CD, DQ and VL on top of AVX2: the x86-64-v4 level.
+    /// AVX-512 F, BW, DQ and VL on top of AVX2.
     Avx512,
     /// Baseline 64-bit ARM: NEON.
     Aarch64,

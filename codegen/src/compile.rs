@@ -155,6 +155,18 @@ pub fn lower(program: &Program, target: Target, options: &Options) -> Result<Low
     Ok(Lowered { target, machine, optimised, variants })
 }
 
+/// The LLVM module of a plan for a target, optimised, as text.
+///
+/// # Errors
+/// What the target's emitter refuses.
+pub fn llvm_text(plan: &Plan, target: Target) -> Result<String, CompileError> {
+    let text = match target {
+        Target::Sm80 | Target::Sm90a => nvptx::ir(plan, gpu(target)),
+        Target::X86_64 | Target::Aarch64 => host::ir(plan, cpu(target), &plan.name),
+    };
+    text.map_err(|error| CompileError::Emit { target, error })
+}
+
 /// How many candidates go on to planning.
 const CANDIDATES: usize = 16;
 

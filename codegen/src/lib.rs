@@ -7,4 +7,4 @@ mod package;
 pub mod plan;
 pub mod term;
 
-pub use compile::{CompileError, Compiled, Lowered, Options, Variant, compile, lower};
+pub use compile::{CompileError, Compiled, Lowered, Options, Variant, compile, llvm_text, lower};

@@ -48,28 +48,48 @@ pub enum Fill {
     Normal(f64),
     /// Uniform in (0, 1).
     Unit,
-    /// Uniform integers from -1 ("none") to below the bound.
-    Index(u64),
+    /// Uniform integers from 0 to below the bound.
+    Below(u64),
+    /// Along the last axis, a random set of numbers below the bound: ascending, without repetition, then -1.
+    List(u64),
 }
 
 impl Fill {
-    /// What an argument gets unless told otherwise: integers are indices below `longest`; what is called a gate is in (0, 1), as
-    /// gates are behind their sigmoid; everything else is normal.
-    pub fn usual(name: &str, dtype: DType, longest: usize) -> Fill {
+    /// What an argument gets unless told otherwise: integers are 0; what is called a gate is in (0, 1), as gates are behind their
+    /// sigmoid; everything else is normal.
+    pub fn usual(name: &str, dtype: DType) -> Fill {
         match dtype {
-            DType::I32 => Fill::Index(longest as u64),
+            DType::I32 => Fill::Below(1),
             _ if name.starts_with("gate") => Fill::Unit,
             _ => Fill::Normal(1.0),
         }
     }
 
-    fn number(self, random: &mut Random) -> f64 {
+    /// Numbers for a tensor with rows of this length.
+    fn numbers(self, random: &mut Random, count: usize, row: usize) -> Vec<f64> {
         match self {
-            Fill::Normal(deviation) => random.normal() * deviation,
-            Fill::Unit => random.unit(),
-            Fill::Index(bound) => random.below(bound + 1) as f64 - 1.0,
+            Fill::Normal(deviation) => (0..count).map(|_| random.normal() * deviation).collect(),
+            Fill::Unit => (0..count).map(|_| random.unit()).collect(),
+            Fill::Below(bound) => (0..count).map(|_| random.below(bound) as f64).collect(),
+            Fill::List(bound) => {
+                let rows = count.checked_div(row).unwrap_or(0);
+                (0..rows).flat_map(|_| list(random, bound, row)).collect()
+            }
         }
     }
+}
+
+/// A set of at most `length` numbers below `bound`, ascending, padded with -1.
+fn list(random: &mut Random, bound: u64, length: usize) -> Vec<f64> {
+    let most = bound.min(length as u64);
+    let wanted = random.below(most + 1) as usize;
+    let mut set = std::collections::BTreeSet::new();
+    while set.len() < wanted {
+        set.insert(random.below(bound));
+    }
+    let mut list: Vec<f64> = set.into_iter().map(|n| n as f64).collect();
+    list.resize(length, -1.0);
+    list
 }
 
 /// Inputs for a plan: the given tensors, checked, and random ones for the other arguments. `fills` says how, for arguments
@@ -89,12 +109,11 @@ pub fn fill(plan: &Plan, seed: u64, mut given: Tensors, fills: &BTreeMap<String,
                 return Err(Error::Tensor { name: name.into(), reason });
             }
             None => {
-                let longest = shape.iter().copied().max().unwrap_or(0);
-                let how = fills.get(name).copied().unwrap_or_else(|| Fill::usual(name, dtype, longest));
+                let how = fills.get(name).copied().unwrap_or_else(|| Fill::usual(name, dtype));
                 // Each argument has its own stream, so that adding one leaves the others as they were.
                 let mut random = Random::new(seed ^ (index as u64 + 1).wrapping_mul(0xa076_1d64_78bd_642f));
-                let count = parameter.elements();
-                Tensor::from_f64(dtype, shape, (0..count).map(|_| how.number(&mut random)))
+                let row = shape.last().copied().unwrap_or(1);
+                Tensor::from_f64(dtype, shape, how.numbers(&mut random, parameter.elements(), row))
             }
         };
         inputs.insert(name.to_string(), tensor);
@@ -131,10 +150,15 @@ mod tests {
     }
 
     #[test]
-    fn indices_reach_both_ends() {
+    fn lists_are_sets() {
         let mut random = Random::new(1);
-        let seen: std::collections::BTreeSet<i64> =
-            (0..200).map(|_| Fill::Index(4).number(&mut random) as i64).collect();
-        assert_eq!(seen.into_iter().collect::<Vec<_>>(), [-1, 0, 1, 2, 3]);
+        let mut lengths = [0; 5];
+        for row in Fill::List(6).numbers(&mut random, 400 * 4, 4).chunks(4) {
+            let set: Vec<f64> = row.iter().copied().take_while(|n| *n >= 0.0).collect();
+            assert!(set.windows(2).all(|w| w[0] < w[1]) && set.iter().all(|n| *n < 6.0), "{row:?}");
+            assert!(row[set.len()..].iter().all(|n| *n == -1.0), "{row:?}");
+            lengths[set.len()] += 1;
+        }
+        assert!(lengths.iter().all(|n| *n > 20), "all lengths occur: {lengths:?}");
     }
 }

@@ -3,6 +3,7 @@
 use crate::expand;
 use crate::input::{Input, Source};
 use nsa_artifact::{Artifact, Target};
+use nsa_codegen::{CompileError, Options};
 use nsa_dsl::{Program, Settings};
 use proc_macro2::{Span, TokenStream};
 use sha2::{Digest, Sha256};
@@ -23,7 +24,7 @@ pub fn module(tokens: TokenStream) -> syn::Result<TokenStream> {
         Some(name) => name.clone(),
         None => Ident::new(&program.name, Span::call_site()),
     };
-    let prefix = symbol_prefix(&program.name, &name);
+    let prefix = symbol_prefix(&name);
     let artifact = compile(&program, &input.targets, &prefix).map_err(|e| syn::Error::new(place, e))?;
     Ok(expand::module(&input.visibility, &name, &artifact, file.as_deref()))
 }
@@ -67,7 +68,7 @@ fn all(errors: impl Iterator<Item = syn::Error>) -> syn::Error {
 }
 
 /// What the symbols of this call begin with: different for every call in every crate that may be linked together.
-fn symbol_prefix(program: &str, module: &Ident) -> String {
+fn symbol_prefix(module: &Ident) -> String {
     let mut hash = Sha256::new();
     for variable in ["CARGO_PKG_NAME", "CARGO_PKG_VERSION", "CARGO_CRATE_NAME", "CARGO_BIN_NAME"] {
         hash.update(std::env::var(variable).unwrap_or_default());
@@ -76,10 +77,10 @@ fn symbol_prefix(program: &str, module: &Ident) -> String {
     let place = Span::call_site().start();
     hash.update(format!("{module} {} {} {}", Span::call_site().file(), place.line, place.column));
     let digest: String = hash.finalize()[..8].iter().map(|b| format!("{b:02x}")).collect();
-    format!("nsa_{program}_{digest}")
+    format!("nsa_{digest}")
 }
 
-fn compile(program: &Program, targets: &[Target], prefix: &str) -> Result<Artifact, String> {
-    let _ = (targets, prefix);
-    Err(format!("`{}`: code generation is not connected yet", program.name))
+fn compile(program: &Program, targets: &[Target], prefix: &str) -> Result<Artifact, CompileError> {
+    let options = Options { targets: targets.to_vec(), prefix: prefix.to_string(), ..Options::default() };
+    nsa_codegen::compile(program, &options).map(|compiled| compiled.artifact)
 }

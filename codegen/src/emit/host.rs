@@ -115,6 +115,21 @@ fn emit_for(plan: &Plan, machine: Machine, prefix: &str, isa: Isa) -> Result<(St
 const PASSES: &str = "function(early-cse<memssa>,instcombine,simplifycfg,loop-mssa(loop-rotate,licm),\
                                  early-cse<memssa>,instcombine,simplifycfg)";
 
+/// The optimised LLVM modules of a plan as text, one for each instruction set of the architecture.
+///
+/// # Errors
+/// As [`emit`].
+pub fn ir(plan: &Plan, machine: Machine, prefix: &str) -> Result<String, EmitError> {
+    let mut text = String::new();
+    for isa in Isa::of(machine) {
+        let context = Context::create();
+        let (emitter, _) = module(&context, plan, machine, prefix, *isa)?;
+        run_passes(&emitter.module, &machine.target_machine()?, PASSES)?;
+        text.push_str(&emitter.module.print_to_string().to_string());
+    }
+    Ok(text)
+}
+
 /// The LLVM module of a plan, not optimised.
 fn module<'c>(
     context: &'c Context,

@@ -93,9 +93,24 @@ pub struct PtxKernel {
 /// # Errors
 /// The plan contradicts itself, needs more shared memory than the target has, or LLVM lacks something.
 pub fn emit(plan: &Plan, target: Target) -> Result<PtxCode, EmitError> {
-    let machine = target.machine();
     let context = Context::create();
-    let emitter = Emitter::new(&context, &plan.name, machine)?;
+    let (emitter, kernels) = module(&context, plan, target)?;
+    let text = llvm::assembly(&emitter.module, &target.machine().target_machine()?)?;
+    Ok(PtxCode { text, kernels })
+}
+
+/// The optimised LLVM module of a plan as text.
+///
+/// # Errors
+/// As [`emit`].
+pub fn ir(plan: &Plan, target: Target) -> Result<String, EmitError> {
+    let context = Context::create();
+    module(&context, plan, target).map(|(emitter, _)| emitter.module.print_to_string().to_string())
+}
+
+/// The optimised LLVM module of a plan.
+fn module<'c>(context: &'c Context, plan: &Plan, target: Target) -> Result<(Emitter<'c>, Vec<PtxKernel>), EmitError> {
+    let emitter = Emitter::new(context, &plan.name, target.machine())?;
     let facts = Facts::of(&plan.terms);
     let mut kernels = vec![];
     let mut names = HashSet::new();
@@ -105,10 +120,8 @@ pub fn emit(plan: &Plan, target: Target) -> Result<PtxCode, EmitError> {
         }
         kernels.push(emit_kernel(&emitter, plan, &facts, kernel, target)?);
     }
-    let target_machine = machine.target_machine()?;
-    llvm::optimise(&emitter.module, &target_machine)?;
-    let text = llvm::assembly(&emitter.module, &target_machine)?;
-    Ok(PtxCode { text, kernels })
+    llvm::optimise(&emitter.module, &target.machine().target_machine()?)?;
+    Ok((emitter, kernels))
 }
 
 fn emit_kernel(
