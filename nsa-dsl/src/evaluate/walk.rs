@@ -350,17 +350,17 @@ impl Lane<'_> {
         if self.stride != 1 || other.stride != 1 {
             return (0..count).map(|i| self.values[i * self.stride] * other.values[i * other.stride]).sum();
         }
-        // Four sums side by side, which the machine adds at once.
-        let (a, b) = (&self.values[..count], &other.values[..count]);
-        let mut sums = [0.0; 4];
-        for (x, y) in a.chunks_exact(4).zip(b.chunks_exact(4)) {
-            for lane in 0..4 {
-                sums[lane] += x[lane] * y[lane];
+        // Eight sums side by side, which the machine adds at once.
+        let ((a, rest_a), (b, rest_b)) =
+            (self.values[..count].as_chunks::<8>(), other.values[..count].as_chunks::<8>());
+        let mut sums = [0.0; 8];
+        for (x, y) in a.iter().zip(b) {
+            for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
+                *sum += x * y;
             }
         }
-        let rest: f64 =
-            a.chunks_exact(4).remainder().iter().zip(b.chunks_exact(4).remainder()).map(|(x, y)| x * y).sum();
-        (sums[0] + sums[1]) + (sums[2] + sums[3]) + rest
+        let rest: f64 = rest_a.iter().zip(rest_b).map(|(x, y)| x * y).sum();
+        sums.iter().sum::<f64>() + rest
     }
 
     /// Adds a multiple of the elements at some places to a vector.
