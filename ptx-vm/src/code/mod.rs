@@ -1,5 +1,11 @@
 //! Decoded instructions: every name resolved, every variant a thing the machine can do.
 
+mod asynchronous;
+mod special;
+
+pub(crate) use asynchronous::{BulkCopy, BulkShape, MbarrierOp, Wgmma, WgmmaA};
+pub(crate) use special::Special;
+
 use crate::types::{Space, Type};
 
 /// A register of one of the three files, as a destination.
@@ -22,82 +28,6 @@ pub(crate) enum Src {
     NotPred(u32),
     Imm(u64),
     Special(Special),
-}
-
-/// A special register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Special {
-    Tid(u8),
-    Ntid(u8),
-    Ctaid(u8),
-    Nctaid(u8),
-    ClusterId(u8),
-    NclusterId(u8),
-    ClusterCtaid(u8),
-    ClusterNctaid(u8),
-    ClusterRank,
-    ClusterSize,
-    IsExplicitCluster,
-    Lane,
-    Warp,
-    Nwarp,
-    Sm,
-    Nsm,
-    Grid,
-    LaneMaskEq,
-    LaneMaskLt,
-    LaneMaskLe,
-    LaneMaskGt,
-    LaneMaskGe,
-    Clock,
-    GlobalTimer,
-    DynamicShared,
-    TotalShared,
-    /// The address of a shared variable: its offset, with the block's rank in the cluster above.
-    SharedAt(u32),
-    /// The address of byte `1` of module variable `0` in global memory.
-    VariableAt(u32, u32),
-}
-
-impl Special {
-    pub fn parse(name: &str) -> Option<Self> {
-        let (base, axis) = match name.rsplit_once('.') {
-            Some((base, "x")) => (base, Some(0)),
-            Some((base, "y")) => (base, Some(1)),
-            Some((base, "z")) => (base, Some(2)),
-            Some(_) => return None,
-            None => (name, None),
-        };
-        Some(match (base, axis) {
-            ("%tid", Some(a)) => Self::Tid(a),
-            ("%ntid", Some(a)) => Self::Ntid(a),
-            ("%ctaid", Some(a)) => Self::Ctaid(a),
-            ("%nctaid", Some(a)) => Self::Nctaid(a),
-            ("%clusterid", Some(a)) => Self::ClusterId(a),
-            ("%nclusterid", Some(a)) => Self::NclusterId(a),
-            ("%cluster_ctaid", Some(a)) => Self::ClusterCtaid(a),
-            ("%cluster_nctaid", Some(a)) => Self::ClusterNctaid(a),
-            ("%cluster_ctarank", None) => Self::ClusterRank,
-            ("%cluster_nctarank", None) => Self::ClusterSize,
-            ("%is_explicit_cluster", None) => Self::IsExplicitCluster,
-            ("%laneid", None) => Self::Lane,
-            ("%warpid", None) => Self::Warp,
-            ("%nwarpid", None) => Self::Nwarp,
-            ("%smid", None) => Self::Sm,
-            ("%nsmid", None) => Self::Nsm,
-            ("%gridid", None) => Self::Grid,
-            ("%lanemask_eq", None) => Self::LaneMaskEq,
-            ("%lanemask_lt", None) => Self::LaneMaskLt,
-            ("%lanemask_le", None) => Self::LaneMaskLe,
-            ("%lanemask_gt", None) => Self::LaneMaskGt,
-            ("%lanemask_ge", None) => Self::LaneMaskGe,
-            ("%clock" | "%clock64" | "%clock_hi", None) => Self::Clock,
-            ("%globaltimer" | "%globaltimer_lo" | "%globaltimer_hi", None) => Self::GlobalTimer,
-            ("%dynamic_smem_size", None) => Self::DynamicShared,
-            ("%total_smem_size", None) => Self::TotalShared,
-            _ => return None,
-        })
-    }
 }
 
 /// Width and signedness of integer arithmetic.
@@ -611,93 +541,6 @@ pub(crate) enum Op {
     },
     /// `getctarank`.
     CtaRank(Dst, Src),
-}
-
-/// Operations on transaction barriers.
-#[derive(Clone, Debug)]
-pub(crate) enum MbarrierOp {
-    Init {
-        address: Address,
-        count: Src,
-    },
-    Invalidate {
-        address: Address,
-    },
-    Arrive {
-        address: Address,
-        d: Dst,
-        count: Option<Src>,
-        /// `.expect_tx`: bytes announced first.
-        bytes: Option<Src>,
-        releases: bool,
-        drop: bool,
-    },
-    Expect {
-        address: Address,
-        bytes: Src,
-    },
-    Complete {
-        address: Address,
-        bytes: Src,
-    },
-    Wait {
-        address: Address,
-        d: Dst,
-        /// A phase parity, or the token of an arrival.
-        state: Src,
-        parity: bool,
-        /// `try_wait`: sleeps until the phase is over or a time limit passes.
-        blocks: bool,
-        acquires: bool,
-    },
-    /// `cp.async.mbarrier.arrive`: an arrival when the thread's copies are done; `counted`: not part of the count.
-    CopiesArrive {
-        address: Address,
-        counted: bool,
-    },
-}
-
-/// What a bulk copy moves.
-#[derive(Clone, Debug)]
-pub(crate) enum BulkShape {
-    Linear { global: Address, bytes: Src },
-    Tensor { map: Address, at: Vec<Src> },
-}
-
-#[derive(Clone, Debug)]
-pub(crate) enum BulkCopy {
-    /// Global to shared memory, counted by a barrier.
-    Load { to: Address, shape: BulkShape, barrier: Address, multicast: Option<Src> },
-    /// Shared to global memory, waited for by group. A reduction of a tensor takes its type from the map.
-    Store { from: Address, shape: BulkShape, reduce: Option<(AtomicOp, Option<Type>)> },
-    /// Shared memory of one block to another's.
-    Between { to: Address, from: Address, bytes: Src, barrier: Address },
-}
-
-/// Where the A operand of `wgmma` is.
-#[derive(Clone, Debug)]
-pub(crate) enum WgmmaA {
-    Registers(Vec<Src>),
-    /// A descriptor, and whether rows run across k.
-    Shared(Src, bool),
-}
-
-/// `wgmma.mma_async` of shape m64 x n.
-#[derive(Clone, Debug)]
-pub(crate) struct Wgmma {
-    pub n: usize,
-    pub a_type: Element,
-    pub b_type: Element,
-    pub half_result: bool,
-    pub saturate: bool,
-    pub d: Vec<Dst>,
-    pub a: WgmmaA,
-    pub b: Src,
-    pub transpose_b: bool,
-    /// False: start from zero.
-    pub scale_d: Src,
-    pub negate_a: bool,
-    pub negate_b: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
