@@ -1,2 +1,54 @@
-//! The `nsa` command.
-fn main() {}
+//! The `nsa` command: compile, explain and run tensor programs.
+
+mod commands;
+mod failure;
+mod indices;
+mod layout;
+mod loading;
+mod program;
+mod reference;
+mod text;
+
+use clap::{Parser, Subcommand};
+use commands::{bench, build, check, demo, explain, lower, ptx, run};
+use std::process::ExitCode;
+
+/// Compiles short tensor programs, Native Sparse Attention first of all, into kernels for GPUs and for the host.
+#[derive(Parser)]
+#[command(name = "nsa", version)]
+struct Command {
+    #[command(subcommand)]
+    command: Which,
+}
+
+#[derive(Subcommand)]
+enum Which {
+    Check(check::Arguments),
+    Ptx(ptx::Arguments),
+    Lower(lower::Arguments),
+    Explain(explain::Arguments),
+    Build(build::Arguments),
+    Run(run::Arguments),
+    Bench(bench::Arguments),
+    Demo(demo::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Command::parse().command {
+        Which::Check(arguments) => check::run(&arguments),
+        Which::Ptx(arguments) => ptx::run(&arguments),
+        Which::Lower(arguments) => lower::run(&arguments),
+        Which::Explain(arguments) => explain::run(&arguments),
+        Which::Build(arguments) => build::run(&arguments),
+        Which::Run(arguments) => run::run(&arguments),
+        Which::Bench(arguments) => bench::run(&arguments),
+        Which::Demo(arguments) => demo::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.report();
+            ExitCode::FAILURE
+        }
+    }
+}

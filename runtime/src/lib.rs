@@ -1,1 +1,43 @@
-//! (being built)
+//! Kernels for attention-like tensor programs: compile them with [`nsa_kernel!`], run them on the host or on a GPU.
+//!
+//! A program is compiled when *your* program is: the macro embeds PTX for GPUs and machine code for the host. At run time there is
+//! no compiler, no CUDA toolkit and no Python, only the CUDA driver, and that only if a GPU is used.
+//!
+//! * [`Device`]: the host, or a GPU.
+//! * [`Kernel`]: a compiled program on a device.
+//! * [`Plan`]: a kernel prepared for a [`Shape`]: one sequence, or a packed batch. Planning allocates, launching does not.
+//! * [`View`]: your memory, with its strides, as an argument.
+//!
+//! Compiled programs can also travel as files ([`Artifact`]), written by the `nsa` command.
+
+mod batch;
+mod cuda;
+mod device;
+mod error;
+mod host;
+mod kernel;
+mod memory;
+mod plan;
+mod shape;
+mod view;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use device::Device;
+pub use error::Error;
+pub use host::{HostEntry, HostSymbols};
+pub use kernel::{Embedded, Kernel};
+pub use nsa_artifact::{self as artifact, Artifact, DType, HostIsa, Target};
+pub use plan::{Parameter, Plan, Stream};
+pub use shape::{Lengths, Shape};
+pub use view::{Element, View};
+
+pub use nsa_macros::nsa_kernel;
+
+/// The CUDA driver bindings whose streams and memory this crate takes.
+pub use cudarc;
+/// Half-precision types of elements.
+pub use half;

@@ -1,0 +1,10 @@
+//! The commands, one file each.
+
+pub mod bench;
+pub mod build;
+pub mod check;
+pub mod demo;
+pub mod explain;
+pub mod lower;
+pub mod ptx;
+pub mod run;

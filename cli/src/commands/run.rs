@@ -1,0 +1,174 @@
+//! `nsa run`: runs a program, compares it with the reference, times it.
+
+use crate::failure::{Failure, print};
+use crate::indices;
+use crate::layout::Lengths;
+use crate::loading::{Loaded, load};
+use crate::program::{Chosen, Source};
+use crate::reference::{self, Reference};
+use crate::text::{bytes, seconds};
+use nsa::Device;
+use nsa_measure::{Case, Difference, Memory, Tensors, Timing, fill, read_tensors, time, write_tensors};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Run a program on random or given inputs, compare with the reference, and time it.
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    source: Source,
+    /// Where: host, cuda:0, cuda:1, ...
+    #[arg(long, default_value = "host")]
+    device: String,
+    /// Lengths of the sequences of a packed batch, for all run-time axes: 0,15,205
+    #[arg(long, value_delimiter = ',')]
+    lengths: Vec<usize>,
+    /// Seed of random inputs.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Arguments, by name; the others are random.
+    #[arg(long, value_name = "FILE.safetensors")]
+    inputs: Option<PathBuf>,
+    /// Where to write the results.
+    #[arg(long, value_name = "FILE.safetensors")]
+    outputs: Option<PathBuf>,
+    /// Where to write inputs and expected results, for `nsa-run check`.
+    #[arg(long, value_name = "FILE.safetensors")]
+    case: Option<PathBuf>,
+    /// How much to compare with the reference.
+    #[arg(long, value_enum, default_value = "auto")]
+    reference: Reference,
+    /// Largest relative error (root of mean squares) of a result.
+    #[arg(long, default_value_t = 5e-3)]
+    tolerance: f64,
+    /// Seconds to spend on timing.
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+    /// One line of JSON instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Everything that is reported.
+struct Report {
+    loaded: Loaded,
+    lengths: BTreeMap<String, Vec<usize>>,
+    plan: nsa::Plan,
+    differences: BTreeMap<String, Difference>,
+    timing: Timing,
+}
+
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let mut chosen = arguments.source.load()?;
+    let lengths = reference::lengths(&chosen.program, &chosen.sizes, &arguments.lengths)?;
+    for (axis, list) in &lengths {
+        chosen.sizes.insert(axis.clone(), list.iter().copied().max().unwrap_or(0).max(1));
+    }
+    let device: Device = arguments.device.parse()?;
+    let loaded = load(&chosen, &device)?;
+    let mut case = Case { lengths: lengths.clone(), ..Case::default() };
+    let mut plan = loaded.kernel.plan(&case.shape())?;
+    let all = Lengths::new(loaded.kernel.manifest(), &lengths)
+        .ok_or("the lengths of derived axes cannot be computed".to_string())?;
+    let given = arguments.inputs.as_deref().map(read_tensors).transpose()?.unwrap_or_default();
+    case.inputs = fill(&plan, arguments.seed, given, &indices::fills(&chosen.program, &all))?;
+    reference::expect(&chosen.program, &plan, &all, &mut case, arguments.reference, arguments.seed)?;
+    if let Some(path) = &arguments.case {
+        case.write(path)?;
+    }
+
+    // What is left in workspaces and results must not matter.
+    plan.fill_workspaces(0xff)?;
+    let mut memory = Memory::new(&plan, &device, &case.inputs)?;
+    let kernels = 0..plan.variant().kernels.len();
+    memory.launch(&mut plan, kernels)?;
+    let results: Tensors = memory.results(&plan)?;
+    if let Some(path) = &arguments.outputs {
+        write_tensors(path, &results)?;
+    }
+    let differences = case.judge(&results)?;
+    let timing = time(&mut plan, &mut [memory], Duration::from_secs_f64(arguments.seconds.max(0.0)))?;
+    let report = Report { loaded, lengths, plan, differences, timing };
+    let failed: Vec<&str> = report.failed(arguments.tolerance);
+    print(&if arguments.json { report.json(&failed) } else { report.text(&chosen, &failed) })?;
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(format!("beyond the tolerance of {:.1e}: {}", arguments.tolerance, failed.join(", ")).into())
+}
+
+impl Report {
+    /// Results that are too far off. A result without elements has nothing to be wrong.
+    fn failed(&self, tolerance: f64) -> Vec<&str> {
+        let empty = |name: &str| self.plan.parameter(name).is_some_and(|p| p.elements() == 0);
+        let bad = self.differences.iter().filter(|(name, d)| !d.within(tolerance) && !empty(name));
+        bad.map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Seconds that the cost model predicts for these sizes: bytes and operations at the machine's rates.
+    fn predicted(&self) -> Option<f64> {
+        let label = &self.plan.variant().label;
+        self.loaded.lowered.variants.iter().find(|v| v.label == *label).map(|v| v.candidate.cost.seconds())
+    }
+
+    fn argument_bytes(&self) -> usize {
+        self.plan.parameters().iter().map(|p| p.elements() * p.dtype().bytes()).sum()
+    }
+
+    fn json(&self, failed: &[&str]) -> String {
+        let value = serde_json::json!({
+            "program": self.loaded.kernel.manifest().name,
+            "device": self.loaded.kernel.device().to_string(),
+            "target": self.loaded.kernel.target().name(),
+            "isa": self.loaded.kernel.host_isa().map(|i| i.name()),
+            "variant": self.plan.variant().label,
+            "lengths": self.lengths,
+            "compile_seconds": self.loaded.seconds,
+            "argument_bytes": self.argument_bytes(),
+            "workspace_bytes": self.plan.workspace_bytes(),
+            "differences": self.differences,
+            "failed": failed,
+            "seconds": self.timing,
+            "predicted_seconds": self.predicted(),
+            "machine": self.loaded.lowered.machine.name,
+        });
+        format!("{value}\n")
+    }
+
+    fn text(&self, chosen: &Chosen, failed: &[&str]) -> String {
+        let kernel = &self.loaded.kernel;
+        let isa = kernel.host_isa().map_or(kernel.target().name(), |i| i.name());
+        let mut text =
+            format!("{} on {} ({isa}), {}\n", chosen.program.name, kernel.device(), self.plan.variant().label);
+        for (axis, list) in &self.lengths {
+            let list: Vec<String> = list.iter().map(usize::to_string).collect();
+            text += &format!("  {axis} = {}\n", list.join(", "));
+        }
+        text += &format!(
+            "  compiled in {}; arguments and results {}, workspaces {}\n",
+            seconds(self.loaded.seconds),
+            bytes(self.argument_bytes()),
+            bytes(self.plan.workspace_bytes())
+        );
+        for (name, d) in &self.differences {
+            let total = self.plan.parameter(name).map_or(0, |p| p.elements());
+            let verdict = if failed.contains(&name.as_str()) { "WRONG" } else { "ok" };
+            text += &format!(
+                "  {name}: relative error {:.2e}, largest {:.2e}, {} of {total} elements compared: {verdict}\n",
+                d.relative, d.largest, d.elements
+            );
+        }
+        let t = &self.timing;
+        text += &format!("  {} (median of {}, fastest {})", seconds(t.median), t.launches, seconds(t.fastest));
+        if let Some(predicted) = self.predicted() {
+            let machine = self.loaded.lowered.machine.name;
+            text += &format!(", {:.0}% of the roofline of {machine}", 100.0 * predicted / t.median);
+        }
+        text.push('\n');
+        for (name, s) in &t.kernels {
+            text += &format!("    {name:24} {}\n", seconds(*s));
+        }
+        text
+    }
+}

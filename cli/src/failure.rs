@@ -1,0 +1,72 @@
+//! Why a command failed, and how that is shown.
+
+use nsa_dsl::Diagnostics;
+use std::io::IsTerminal;
+
+/// The reason of a failure.
+pub enum Failure {
+    /// Errors in a program; shown with the source.
+    Program(Diagnostics),
+    /// Anything else, as a sentence.
+    Sentence(String),
+    /// The reader of the output has gone away (`nsa ptx ... | head`): nothing to say.
+    Closed,
+}
+
+impl Failure {
+    /// Writes the reason to standard error: in colour on a terminal, unless `NO_COLOR` is set.
+    pub fn report(&self) {
+        let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+        match self {
+            Failure::Program(errors) => eprintln!("{}", errors.render(colour)),
+            Failure::Sentence(text) if colour => eprintln!("\x1b[1;31merror\x1b[0m: {text}"),
+            Failure::Sentence(text) => eprintln!("error: {text}"),
+            Failure::Closed => {}
+        }
+    }
+}
+
+impl From<Diagnostics> for Failure {
+    fn from(errors: Diagnostics) -> Self {
+        Failure::Program(errors)
+    }
+}
+
+impl From<String> for Failure {
+    fn from(text: String) -> Self {
+        Failure::Sentence(text)
+    }
+}
+
+macro_rules! sentences {
+    ($($error:ty),* $(,)?) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Failure::Sentence(error.to_string())
+            }
+        })*
+    };
+}
+sentences!(
+    nsa_codegen::CompileError,
+    nsa_codegen::emit::EmitError,
+    nsa_dsl::EvalError,
+    nsa_measure::Error,
+    nsa::Error,
+    nsa_artifact::UnknownTarget,
+);
+
+/// Writes to standard output.
+pub fn print(text: &str) -> Result<(), Failure> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| match e.kind() {
+        std::io::ErrorKind::BrokenPipe => Failure::Closed,
+        _ => Failure::Sentence(format!("standard output: {e}")),
+    })
+}
+
+/// A file's name before an error about it.
+pub fn at<E: std::fmt::Display>(path: &std::path::Path) -> impl FnOnce(E) -> Failure {
+    move |error| Failure::Sentence(format!("{}: {error}", path.display()))
+}

@@ -1,0 +1,67 @@
+//! Which numbers integer arguments may hold, from how the program uses them.
+
+use crate::layout::Lengths;
+use nsa_dsl::Program;
+use nsa_dsl::program::{DType, Expr, ExprId, IntBin, TensorId};
+use nsa_measure::Fill;
+use std::collections::BTreeMap;
+
+/// Random numbers for the integer arguments: sets for those that `in` searches, else indices of the axis they address.
+pub fn fills(program: &Program, lengths: &Lengths) -> BTreeMap<String, Fill> {
+    let mut fills = BTreeMap::new();
+    let longest =
+        |axis: nsa_dsl::program::AxisId| lengths.of(&program.axis(axis).name).iter().copied().max().unwrap_or(0) as i64;
+    for expr in &program.exprs {
+        match expr {
+            Expr::Member(searched, list, _) if is_integer_parameter(program, *list) => {
+                let most = range(program, *searched, &longest).map_or(0, |(_, most)| most);
+                let bound = u64::try_from(most + 1).unwrap_or(0);
+                fills.insert(program.tensor(*list).name.clone(), Fill::List(bound));
+            }
+            Expr::Load(tensor, index) => {
+                let axes = &program.tensor(*tensor).axes;
+                for (at, axis) in index.iter().zip(axes) {
+                    if let Expr::Load(source, _) = program.expr(*at)
+                        && is_integer_parameter(program, *source)
+                    {
+                        let name = program.tensor(*source).name.clone();
+                        fills.entry(name).or_insert(Fill::Below(longest(*axis).max(0) as u64));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    fills
+}
+
+fn is_integer_parameter(program: &Program, tensor: TensorId) -> bool {
+    let tensor = program.tensor(tensor);
+    tensor.source == nsa_dsl::program::Source::Param && tensor.dtype == Some(DType::I32)
+}
+
+/// Smallest and largest value of an integer expression; None if it reads data.
+fn range(program: &Program, id: ExprId, longest: &dyn Fn(nsa_dsl::program::AxisId) -> i64) -> Option<(i64, i64)> {
+    match program.expr(id) {
+        Expr::Int(n) => Some((*n, *n)),
+        Expr::Axis(axis) => Some((0, (longest(*axis) - 1).max(0))),
+        Expr::Len(axis) => Some((0, longest(*axis))),
+        Expr::IntBin(op, a, b) => {
+            let (a, b) = (range(program, *a, longest)?, range(program, *b, longest)?);
+            let of = |x: i64, y: i64| match op {
+                IntBin::Add => x.checked_add(y),
+                IntBin::Sub => x.checked_sub(y),
+                IntBin::Mul => x.checked_mul(y),
+                IntBin::Div => (y > 0).then(|| x.div_euclid(y)),
+                IntBin::Rem => (y > 0).then_some(y - 1),
+                IntBin::Min => Some(x.min(y)),
+                IntBin::Max => Some(x.max(y)),
+            };
+            // Each operation is monotonic in each operand, but for the remainder, whose bounds are 0 and the divisor.
+            let corners = [of(a.0, b.0)?, of(a.0, b.1)?, of(a.1, b.0)?, of(a.1, b.1)?];
+            let least = if *op == IntBin::Rem { 0 } else { *corners.iter().min()? };
+            Some((least, *corners.iter().max()?))
+        }
+        _ => None,
+    }
+}

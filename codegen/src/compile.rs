@@ -1,0 +1,232 @@
+//! The whole road: a checked program in, an artifact out.
+//!
+//! Every step is one function between two types that print; [`lower`] stops at plans, for those who want to look.
+
+use crate::emit::{EmitError, host, llvm, nvptx};
+use crate::machine::Machine;
+use crate::package;
+use crate::plan::{Plan, PlanError, Planned, Tiling, plan, verify};
+use crate::term::{self, Candidate, Optimised, translate};
+use nsa_artifact::{Artifact, Bound, Measure, Target};
+use nsa_dsl::Program;
+use std::collections::BTreeMap;
+
+/// What to compile for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Targets, each once.
+    pub targets: Vec<Target>,
+    /// Expected lengths of run-time axes; they decide between candidates, not what is right.
+    pub sizes: BTreeMap<String, i64>,
+    /// Laws that are not to be used.
+    pub without: Vec<String>,
+    /// What host symbols begin with; two programs in one binary need different ones.
+    pub prefix: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let targets = [Target::Sm80, Target::Sm90a].into_iter().chain(Target::this_host()).collect();
+        Options { targets, sizes: BTreeMap::new(), without: vec![], prefix: "nsa".into() }
+    }
+}
+
+/// Why a checked program was not compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// The optimiser has no candidate, or does not know a name in the options.
+    #[error(transparent)]
+    Optimise(#[from] OptimiseError),
+    /// No candidate has a plan.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A plan contradicts itself: a defect of the compiler.
+    #[error("the plan for {target} is inconsistent (this is a defect of the compiler, please report it): {faults}")]
+    Faults { target: Target, faults: String },
+    /// A target's code could not be made.
+    #[error("{target}: {error}")]
+    Emit { target: Target, error: EmitError },
+    /// The artifact contradicts itself: a defect of the compiler.
+    #[error("the artifact is inconsistent (this is a defect of the compiler, please report it): {0}")]
+    Package(#[from] nsa_artifact::Invalid),
+}
+
+/// An error of the optimiser, as a standard error.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct OptimiseError(pub term::Error);
+
+/// A compiled program, with everything that led to it.
+#[derive(Debug)]
+pub struct Compiled {
+    /// Per target, in the order of the options.
+    pub lowered: Vec<Lowered>,
+    /// What the runtime loads.
+    pub artifact: Artifact,
+}
+
+/// What one target runs.
+#[derive(Debug)]
+pub struct Lowered {
+    /// The target.
+    pub target: Target,
+    /// What the cost model assumed.
+    pub machine: &'static Machine,
+    /// What was considered.
+    pub optimised: Optimised,
+    /// Ways to run the program; the first whose bounds hold is taken. The last has none.
+    pub variants: Vec<Variant>,
+}
+
+/// One way to run the program on a target.
+#[derive(Clone, Debug)]
+pub struct Variant {
+    /// What it is, for readers.
+    pub label: &'static str,
+    /// Sizes that it is for.
+    pub when: Vec<Bound>,
+    /// The terms and their cost.
+    pub candidate: Candidate,
+    /// The kernels.
+    pub plan: Plan,
+    /// Kernels with contractions that have no tiled form, and why.
+    pub untiled: Vec<(String, String)>,
+}
+
+/// Compiles a program for all targets of the options.
+///
+/// # Errors
+/// See [`CompileError`]; a program that passed the checker fails only for what a target cannot do.
+pub fn compile(program: &Program, options: &Options) -> Result<Compiled, CompileError> {
+    let mut lowered = vec![];
+    let mut packer = package::Packer::new(program, &options.without);
+    for &target in &options.targets {
+        let way = lower(program, target, options)?;
+        for (number, variant) in way.variants.iter().enumerate() {
+            let emitted = |error| CompileError::Emit { target, error };
+            match target {
+                Target::Sm80 | Target::Sm90a => {
+                    let code = nvptx::emit(&variant.plan, gpu(target)).map_err(emitted)?;
+                    packer.ptx(target, variant, &code);
+                }
+                Target::X86_64 | Target::Aarch64 => {
+                    let prefix = format!("{}_{}_{number}", options.prefix, program.name);
+                    let code = host::emit(&variant.plan, cpu(target), &prefix).map_err(emitted)?;
+                    packer.host(target, variant, &code, &prefix);
+                }
+            }
+        }
+        lowered.push(way);
+    }
+    Ok(Compiled { lowered, artifact: packer.finish()? })
+}
+
+/// Optimises and plans a program for one target.
+///
+/// # Errors
+/// As [`compile`], but for emission.
+pub fn lower(program: &Program, target: Target, options: &Options) -> Result<Lowered, CompileError> {
+    let machine = machine(target);
+    let tiling = if target.is_gpu() { Tiling::gpu() } else { Tiling::host() };
+    let terms = translate(program);
+    let query =
+        term::Options { without: options.without.clone(), sizes: options.sizes.clone(), candidates: CANDIDATES };
+    let optimised = term::optimise(&terms, program, machine, &query).map_err(OptimiseError)?;
+    let whole = optimised.candidates.iter().filter(|c| c.split.is_empty());
+    let (candidate, planned) = best(whole, program, &tiling)?;
+    let mut variants = vec![];
+    if let Some(when) = few_rows(&planned.plan, machine) {
+        let mut few = query.clone();
+        few.sizes.insert(when.axis.clone(), 1);
+        let few = term::optimise(&terms, program, machine, &few).map_err(OptimiseError)?;
+        let split = few.candidates.iter().filter(|c| !c.split.is_empty());
+        if let Ok((candidate, planned)) = best(split, program, &tiling.clone().few_rows()) {
+            variants.push(variant("few queries", vec![when], candidate, planned));
+        }
+    }
+    variants.push(variant("many queries", vec![], candidate, planned));
+    for variant in &variants {
+        let faults = verify(&variant.plan);
+        if !faults.is_empty() {
+            let faults = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            return Err(CompileError::Faults { target, faults });
+        }
+    }
+    Ok(Lowered { target, machine, optimised, variants })
+}
+
+/// The LLVM module of a plan for a target, optimised, as text.
+///
+/// # Errors
+/// What the target's emitter refuses.
+pub fn llvm_text(plan: &Plan, target: Target) -> Result<String, CompileError> {
+    let text = match target {
+        Target::Sm80 | Target::Sm90a => nvptx::ir(plan, gpu(target)),
+        Target::X86_64 | Target::Aarch64 => host::ir(plan, cpu(target), &plan.name),
+    };
+    text.map_err(|error| CompileError::Emit { target, error })
+}
+
+/// How many candidates go on to planning.
+const CANDIDATES: usize = 16;
+
+fn variant(label: &'static str, when: Vec<Bound>, candidate: Candidate, planned: Planned) -> Variant {
+    Variant { label, when, candidate, plan: planned.plan, untiled: planned.untiled }
+}
+
+/// The first candidate of those with the fewest contractions that have no tiled form: such a kernel costs far more than the
+/// model's differences between candidates.
+fn best<'a>(
+    candidates: impl Iterator<Item = &'a Candidate>,
+    program: &Program,
+    tiling: &Tiling,
+) -> Result<(Candidate, Planned), PlanError> {
+    let mut best: Option<(Candidate, Planned)> = None;
+    let mut failure = None;
+    for candidate in candidates {
+        match plan(&candidate.terms, program, tiling) {
+            Ok(planned) if best.as_ref().is_none_or(|(_, b)| planned.untiled.len() < b.untiled.len()) => {
+                best = Some((candidate.clone(), planned));
+            }
+            Ok(_) => {}
+            Err(e) => {
+                failure.get_or_insert(e);
+            }
+        }
+    }
+    best.ok_or_else(|| failure.unwrap_or(PlanError::NoCandidate))
+}
+
+/// When a plan's widest grid leaves most of a machine idle: few values of the run-time axis that its rows are cut from.
+fn few_rows(plan: &Plan, machine: &Machine) -> Option<Bound> {
+    if !machine.is_gpu() {
+        return None;
+    }
+    let kernel = plan.kernels.last()?;
+    let runtime = kernel.grid.last().filter(|g| plan.slot(g.axis).is_some())?;
+    let constant: i64 = kernel.grid.iter().filter_map(|g| plan.constant(g.axis)).product();
+    // As many values as would fill the machine with one block each.
+    let at_most = (machine.units as i64 / constant).max(1);
+    let axis = runtime.axis.name().to_string();
+    Some(Bound { axis, measure: Measure::Total, at_least: None, at_most: Some(at_most) })
+}
+
+/// The machine that stands for a target in the cost model.
+pub fn machine(target: Target) -> &'static Machine {
+    match target {
+        Target::Sm80 => &crate::machine::SM_80,
+        Target::Sm90a => &crate::machine::H200,
+        Target::X86_64 => &crate::machine::X86_64,
+        Target::Aarch64 => &crate::machine::AARCH64,
+    }
+}
+
+/// The emitter's name for a GPU target.
+fn gpu(target: Target) -> nvptx::Target {
+    if target == Target::Sm90a { nvptx::Target::Sm90a } else { nvptx::Target::Sm80 }
+}
+
+/// The emitter's name for a CPU target.
+pub fn cpu(target: Target) -> llvm::Machine {
+    if target == Target::Aarch64 { llvm::Machine::Aarch64 } else { llvm::Machine::X86_64 }
+}

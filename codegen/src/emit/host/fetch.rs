@@ -1,0 +1,145 @@
+//! Bringing operand tiles into scratch memory as f32, and turning what lies rows-first.
+
+use super::EmitError;
+use super::element::Rows;
+use super::layout::{padded, tile_stride};
+use super::lower::Lower;
+use crate::emit::llvm::Value;
+use crate::emit::scalar::Evaluator;
+use crate::plan::{Tile, TileAxis, Var};
+use crate::term::AxisName;
+
+impl<'c> Lower<'_, 'c> {
+    /// Evaluates a tile's elements. Their f32 values are kept: nothing is rounded to the tile's type.
+    pub(super) fn fetch(&mut self, number: u32) -> Result<(), EmitError> {
+        let Some(tile) = self.kernel.tiles.get(number as usize) else {
+            return Err(EmitError::Plan(format!("no tile {number}")));
+        };
+        match &tile.slow {
+            TileAxis::Rows => self.fetch_rows(number, tile),
+            TileAxis::Span(slow) => {
+                let e = self.e;
+                let stride = i64::from(tile_stride(tile));
+                let base = self.scratch.tiles[number as usize];
+                let open = e.begin_loop(e.i64(0), e.i64(slow.count.into()), 1, &[]);
+                let start = e.mul(open.index, e.i64(stride));
+                let value = e.add(self.column_base(slow.axis), e.to_i32(open.index));
+                if self.loose(slow) {
+                    let mut inside = e.begin_if(self.column_inside(slow.axis, value)?);
+                    self.fetch_fast(tile, Some((slow.axis, value)), Rows::Block, base, start)?;
+                    e.begin_else(&mut inside, &[]);
+                    self.clear(base, start, tile.fast.count);
+                    e.end_if(inside, &[]);
+                } else {
+                    self.fetch_fast(tile, Some((slow.axis, value)), Rows::Block, base, start)?;
+                }
+                e.end_loop(open, &[]);
+                Ok(())
+            }
+        }
+    }
+
+    /// The fast axis of a tile at one slow value, to consecutive floats from `start` on; zeros beyond the axis's length.
+    fn fetch_fast(
+        &mut self,
+        tile: &Tile,
+        slow: Option<(AxisName, Value<'c>)>,
+        rows: Rows<'c>,
+        base: u64,
+        start: Value<'c>,
+    ) -> Result<(), EmitError> {
+        let e = self.e;
+        if self.loose(&tile.fast) {
+            self.clear(base, start, tile.fast.count);
+        }
+        self.each_column(&tile.fast, &mut |column, lanes| {
+            let mut element = self.element(lanes, rows, Some(column));
+            element.fixed = slow;
+            let value = Evaluator::new(e, self.plan, self.facts, &element).lanes(tile.element)?;
+            e.store(value, self.at(base, e.add(start, column.at), 4), 4);
+            Ok(())
+        })
+    }
+    /// Zeros.
+    fn clear(&self, base: u64, start: Value<'c>, count: u32) {
+        let e = self.e;
+        let open = e.begin_loop(e.i64(0), e.i64(count.into()), 1, &[]);
+        e.store(e.f32(0.0), self.at(base, e.add(start, open.index), 4), 4);
+        e.end_loop(open, &[]);
+    }
+
+    /// A tile of rows: evaluated row by row along the fast axis, then turned into panels.
+    fn fetch_rows(&mut self, number: u32, tile: &Tile) -> Result<(), EmitError> {
+        let e = self.e;
+        let columns = padded(tile.fast.count);
+        let open = e.begin_loop(e.i64(0), e.i64(self.scratch.padded_rows.into()), 1, &[]);
+        let start = e.mul(open.index, e.i64(columns.into()));
+        self.fetch_fast(tile, None, Rows::One(open.index), self.scratch.untiled, start)?;
+        e.end_loop(open, &[]);
+        self.turn(self.scratch.untiled, self.scratch.tiles[number as usize], columns, Turn::ToPanels);
+        Ok(())
+    }
+
+    /// Copies a variable with rows and columns to `[row][column]`.
+    pub(super) fn turn_variable(&self, var: Var) -> Result<(), EmitError> {
+        let columns = self.variable(var)?.columns.as_ref().map_or(1, |c| padded(c.count));
+        let (from, to) = (self.scratch.variables[var as usize], self.scratch.turned[var as usize]);
+        self.turn(from, to, columns, Turn::FromPanels);
+        Ok(())
+    }
+
+    /// Copies between `[row][column]` and panels, a square of one vector's width at a time.
+    fn turn(&self, from: u64, to: u64, columns: u32, direction: Turn) {
+        let e = self.e;
+        let lanes = self.scratch.lanes;
+        let rows = e.begin_loop(e.i64(0), e.i64(self.scratch.padded_rows.into()), lanes.into(), &[]);
+        let square = e.begin_loop(e.i64(0), e.i64(columns.into()), lanes.into(), &[]);
+        let row_major = |base: u64, i: u32| {
+            let row = e.add(rows.index, e.i64(i.into()));
+            self.at(base, e.add(e.mul(row, e.i64(columns.into())), square.index), 4)
+        };
+        let panel = |base: u64, i: u32| {
+            let column = e.add(square.index, e.i64(i.into()));
+            self.at(base, self.panel_offset(rows.index, columns, column), 4)
+        };
+        let source = |i| match direction {
+            Turn::ToPanels => row_major(from, i),
+            Turn::FromPanels => panel(from, i),
+        };
+        let target = |i| match direction {
+            Turn::ToPanels => panel(to, i),
+            Turn::FromPanels => row_major(to, i),
+        };
+        let vectors: Vec<_> = (0..lanes).map(|i| e.load(self.vector_type(), source(i), 4)).collect();
+        for (i, vector) in self.transposed(vectors).into_iter().enumerate() {
+            e.store(vector, target(i as u32), 4);
+        }
+        e.end_loop(square, &[]);
+        e.end_loop(rows, &[]);
+    }
+
+    /// The transpose of a square of lanes, by interleaving vectors at halving distance.
+    fn transposed(&self, mut vectors: Vec<Value<'c>>) -> Vec<Value<'c>> {
+        let lanes = self.scratch.lanes;
+        // Swapping blocks of `half` between vectors `half` apart transposes the grid of blocks, level by level.
+        let mut half = lanes / 2;
+        while half > 0 {
+            let keep: Vec<u32> = (0..lanes).map(|l| if l & half == 0 { l } else { lanes + l - half }).collect();
+            let swap: Vec<u32> = (0..lanes).map(|l| if l & half == 0 { l + half } else { lanes + l }).collect();
+            for i in (0..lanes).filter(|i| i & half == 0) {
+                let (a, b) = (vectors[i as usize], vectors[(i + half) as usize]);
+                vectors[i as usize] = self.e.shuffle(a, b, &keep);
+                vectors[(i + half) as usize] = self.e.shuffle(a, b, &swap);
+            }
+            half /= 2;
+        }
+        vectors
+    }
+}
+
+/// Which way [`Lower::turn`] copies.
+#[derive(Clone, Copy)]
+enum Turn {
+    ToPanels,
+    FromPanels,
+}

@@ -1,0 +1,157 @@
+//! Where the values of a block lie in a thread's scratch memory.
+//!
+//! Rows are the vector lanes of a [`Layout::Fragments`] kernel. Rows come in *panels* of one or two vectors, and a variable
+//! with rows and columns is stored panel by panel, column by column: `[panel][column][row of the panel]`. A register block
+//! of a contraction then reads the first operand as consecutive vectors and the second as broadcast scalars, whichever way
+//! the second lies in memory; no operand is transposed inside a loop, and a softmax along the columns works on whole
+//! vectors.
+//!
+//! In a [`Layout::Elements`] kernel the columns are the lanes and variables are `[row][column]`.
+
+use super::isa::Isa;
+use crate::plan::{Kernel, Layout, Stage, Tile, TileAxis};
+
+/// Offsets into scratch memory (bytes, multiples of 64) and the sizes that follow from the instruction set.
+#[derive(Clone, Debug)]
+pub(super) struct Scratch {
+    /// Elements per vector.
+    pub lanes: u32,
+    /// Rows of the block.
+    pub rows: u32,
+    /// Rows of a panel (a power of two); meaningless for `Elements`.
+    pub panel: u32,
+    /// Rows, rounded up to whole panels.
+    pub padded_rows: u32,
+    /// True if rows are the lanes.
+    pub row_lanes: bool,
+    /// Per row axis: `i32[padded_rows]`, clamped coordinates.
+    pub coordinates: Vec<u64>,
+    /// `i32[padded_rows]`: 1 for rows inside the sequence.
+    pub inside: u64,
+    /// Per variable: `f32`.
+    pub variables: Vec<u64>,
+    /// Per tile: `f32`; see [`Scratch::tile_stride`].
+    pub tiles: Vec<u64>,
+    /// Per stage: `f32[row combination][column mod width]`.
+    pub stages: Vec<u64>,
+    /// Per list: `u64[row combination][count]` keys, then `i32[count]` to sort them in.
+    pub lists: Vec<u64>,
+    /// Per variable that stores may turn: `f32[padded_rows][columns]`.
+    pub turned: Vec<u64>,
+    /// `f32[padded_rows][fast]` where row tiles are evaluated before they are turned.
+    pub untiled: u64,
+    /// All of it.
+    pub bytes: u64,
+}
+
+/// Columns rounded up so that a row of them is whole vectors of any instruction set.
+pub(super) fn padded(columns: u32) -> u32 {
+    columns.next_multiple_of(16)
+}
+
+impl Scratch {
+    pub fn new(kernel: &Kernel, isa: Isa) -> Self {
+        let rows = kernel.row_count().max(1);
+        let row_lanes = matches!(kernel.layout, Layout::Fragments { .. });
+        // Fewer rows than lanes: narrower vectors waste less.
+        let lanes = match row_lanes {
+            true => isa.lanes().min(rows.next_power_of_two().max(4)),
+            false => isa.lanes(),
+        };
+        let panel = match () {
+            () if !row_lanes => 1,
+            // Two vectors per panel, unless that pads by more than an eighth.
+            () if u64::from(rows.next_multiple_of(2 * lanes)) * 8 <= u64::from(rows.next_multiple_of(lanes)) * 9 => {
+                2 * lanes
+            }
+            () => lanes,
+        };
+        let mut scratch = Scratch {
+            lanes,
+            rows,
+            panel,
+            padded_rows: rows.next_multiple_of(panel),
+            row_lanes,
+            coordinates: vec![],
+            inside: 0,
+            variables: vec![],
+            tiles: vec![],
+            stages: vec![],
+            lists: vec![],
+            turned: vec![],
+            untiled: 0,
+            bytes: 0,
+        };
+        scratch.place(kernel);
+        scratch
+    }
+
+    fn take(&mut self, elements: u64, size: u64) -> u64 {
+        let at = self.bytes;
+        self.bytes = (at + elements * size).next_multiple_of(64);
+        at
+    }
+
+    fn place(&mut self, kernel: &Kernel) {
+        let rows = u64::from(self.padded_rows);
+        for _ in &kernel.rows {
+            let at = self.take(rows, 4);
+            self.coordinates.push(at);
+        }
+        self.inside = self.take(rows, 4);
+        for variable in &kernel.variables {
+            let columns = variable.columns.as_ref().map_or(1, |c| u64::from(padded(c.count)));
+            let at = self.take(columns * if variable.rows { rows } else { 1 }, 4);
+            self.variables.push(at);
+        }
+        let mut widest = 0;
+        for tile in &kernel.tiles {
+            let elements = match &tile.slow {
+                TileAxis::Rows => {
+                    widest = widest.max(padded(tile.fast.count));
+                    rows * u64::from(padded(tile.fast.count))
+                }
+                TileAxis::Span(slow) => u64::from(slow.count) * u64::from(tile_stride(tile)),
+            };
+            let at = self.take(elements, 4);
+            self.tiles.push(at);
+        }
+        self.untiled = self.take(rows * u64::from(widest), 4);
+        for stage in &kernel.stages {
+            let at = self.take(stage_rows(stage) * u64::from(stage.columns.count), 4);
+            self.stages.push(at);
+        }
+        for list in &kernel.lists {
+            let combinations: u64 = list.rows.iter().map(|s| u64::from(s.count)).product();
+            let at = self.take(combinations * u64::from(list.count), 8);
+            self.take(u64::from(list.count), 4);
+            self.lists.push(at);
+        }
+        for variable in &kernel.variables {
+            let turned = match &variable.columns {
+                Some(columns) if variable.rows && self.row_lanes => rows * u64::from(padded(columns.count)),
+                _ => 0,
+            };
+            let at = self.take(turned, 4);
+            self.turned.push(at);
+        }
+    }
+
+    /// Where a list's scratch for sorting begins.
+    pub fn list_order(&self, kernel: &Kernel, list: usize) -> u64 {
+        let state = &kernel.lists[list];
+        let combinations: u64 = state.rows.iter().map(|s| u64::from(s.count)).product();
+        (self.lists[list] + combinations * u64::from(state.count) * 8).next_multiple_of(64)
+    }
+}
+
+/// Floats from one slow value of a tile to the next: padded so that a column of a power-of-two tile does not fall into
+/// a few sets of the first-level cache.
+pub(super) fn tile_stride(tile: &Tile) -> u32 {
+    padded(tile.fast.count) + 16
+}
+
+/// Row combinations of a stage.
+pub(super) fn stage_rows(stage: &Stage) -> u64 {
+    stage.rows.iter().map(|s| u64::from(s.count)).product()
+}

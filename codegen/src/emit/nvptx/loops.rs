@@ -1,0 +1,431 @@
+//! Loops: positions from a range or a list of blocks, pipelined fetches, running values of several warps.
+//!
+//! A pipelined loop keeps `stages` buffers per tile. An iteration waits for its own copies, meets the other threads once
+//! (their copies are then visible, and everybody has left the buffer that is filled next), issues the copies of the
+//! iteration `stages - 1` ahead, and computes.
+
+use super::block::{Block, Walked};
+use super::instructions::GLOBAL;
+use crate::emit::EmitError;
+use crate::emit::llvm::Value;
+use crate::plan::{Loop, Operand, Statement, TileAxis, Var, Walk, visit};
+use crate::term::{Monoid, Term};
+use inkwell::IntPredicate;
+use std::collections::HashSet;
+
+/// Registers that a thread may use before fragments of the first operand had better stay in shared memory. Half of the
+/// statements' temporaries are live at once in the kernels seen; 255 is the architecture's limit.
+const REGISTER_BUDGET: u32 = 232;
+/// Registers for addresses, loop state and temporaries, as ptxas needs them beside accumulators.
+const REGISTER_OVERHEAD: u32 = 56;
+/// Registers of variables from which on a loop needs every other register for itself.
+const CROWDED: u32 = 128;
+
+/// Where the tiles of a loop lie.
+struct Positions<'c> {
+    lo: Value<'c>,
+    /// Number of iterations.
+    count: Value<'c>,
+    tile: u32,
+    listed: Option<Listed<'c>>,
+}
+
+/// A list of blocks in memory.
+struct Listed<'c> {
+    /// Its first entry.
+    pointer: Value<'c>,
+    entries: u32,
+    block: u32,
+}
+
+impl<'a, 'c> Block<'a, 'c> {
+    /// Emits statements in order.
+    pub fn statements(&mut self, body: &'a [Statement]) -> Result<(), EmitError> {
+        let mut at = 0;
+        while let Some(statement) = body.get(at) {
+            if let Statement::Fetch { .. } = statement {
+                let run = body[at..].iter().take_while(|s| matches!(s, Statement::Fetch { .. })).count();
+                self.fetch_now(&body[at..at + run])?;
+                at += run;
+            } else {
+                self.statement(statement)?;
+                at += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fetches that no pipeline has issued ahead.
+    fn fetch_now(&mut self, fetches: &[Statement]) -> Result<(), EmitError> {
+        let e = self.source.e;
+        let tiles: Vec<u32> = fetches
+            .iter()
+            .filter_map(|s| match s {
+                Statement::Fetch { tile } => Some(*tile),
+                _ => None,
+            })
+            .filter(|tile| !self.is_pipelined_now(*tile))
+            .collect();
+        if tiles.is_empty() {
+            return Ok(());
+        }
+        if !self.loops.is_empty() {
+            // Other warps may still read what the last iteration left there.
+            e.barrier()?;
+        }
+        for tile in &tiles {
+            self.tile(*tile)?;
+            let buffer = self.tile_buffer(*tile, e.i32(0));
+            self.fill(*tile, buffer)?;
+            self.buffers.insert(*tile, buffer);
+        }
+        e.commit_copies()?;
+        self.in_flight = true;
+        if !self.loops.is_empty() {
+            self.settle()?;
+        }
+        Ok(())
+    }
+    fn is_pipelined_now(&self, tile: u32) -> bool {
+        self.pipelined.last().is_some_and(|tiles| tiles.contains(&tile))
+    }
+
+    /// Waits until every fetched tile can be read by every thread.
+    pub fn settle(&mut self) -> Result<(), EmitError> {
+        if std::mem::take(&mut self.in_flight) {
+            self.source.e.wait_copies(0)?;
+            self.source.e.barrier()?;
+        }
+        Ok(())
+    }
+
+    fn positions(&self, l: &Loop) -> Result<Positions<'c>, EmitError> {
+        let e = self.source.e;
+        let (lo, tile) = (self.integer(l.lo)?, l.tile.max(1));
+        if let Some(walk) = &l.walk {
+            if walk.block == 0 || !walk.block.is_multiple_of(tile) {
+                let words = format!("tiles of {tile} values in listed blocks of {}", walk.block);
+                return Err(EmitError::Plan(words));
+            }
+            let listed = Listed { pointer: self.list_pointer(walk)?, entries: walk.count, block: walk.block };
+            let valid = self.valid_entries(&listed)?;
+            let count = e.mul(valid, e.i32((walk.block / tile) as i32));
+            return Ok(Positions { lo, count, tile, listed: Some(listed) });
+        }
+        let length = e.imax(e.sub(self.integer(l.hi)?, lo), e.i32(0));
+        let count = e.udiv(e.add(length, e.i32(tile as i32 - 1)), e.i32(tile as i32));
+        Ok(Positions { lo, count, tile, listed: None })
+    }
+    /// Address of the first entry of a list.
+    fn list_pointer(&self, walk: &Walk) -> Result<Value<'c>, EmitError> {
+        let (e, terms) = (self.source.e, &self.source.plan.terms);
+        let wrong = || EmitError::Plan("a walk along something that is no list".into());
+        let Term::List(children) = &terms[walk.list] else { return Err(wrong()) };
+        let (Some(Term::Tensor(name)), index) = (children.first().map(|id| &terms[*id]), &children[1..]) else {
+            return Err(wrong());
+        };
+        let view = self.views.get(name).ok_or_else(wrong)?;
+        if index.len() != view.strides.len() {
+            return Err(wrong());
+        }
+        let mut elements = e.i64(0);
+        for (id, stride) in index.iter().zip(&view.strides) {
+            elements = e.add(elements, e.mul(e.to_i64(self.integer(*id)?), *stride));
+        }
+        Ok(e.offset(view.pointer, e.mul(elements, e.i64(view.dtype.bytes() as i64))))
+    }
+    fn entry(&self, listed: &Listed<'c>, index: Value<'c>) -> Value<'c> {
+        let e = self.source.e;
+        let last = e.i32(listed.entries as i32 - 1);
+        let bytes = e.shift_left(e.imin(index, last), e.i32(2));
+        e.load(e.i32_type().into(), e.offset_u32(listed.pointer, bytes), 4)
+    }
+    /// Entries before the first -1; they lie at the front.
+    fn valid_entries(&self, listed: &Listed<'c>) -> Result<Value<'c>, EmitError> {
+        let e = self.source.e;
+        debug_assert_eq!(GLOBAL, 1);
+        let mut count = e.i32(0);
+        for start in (0..listed.entries).step_by(32) {
+            let index = e.add(self.thread.lane, e.i32(start as i32));
+            let exists = self.less(index, e.i32(listed.entries as i32));
+            let chosen = e.icmp(IntPredicate::SGE, self.entry(listed, index), e.i32(0));
+            count = e.add(count, e.population(e.ballot(e.and(exists, chosen))?)?);
+        }
+        Ok(count)
+    }
+    /// First value of tile `index`.
+    fn base(&self, positions: &Positions<'c>, index: Value<'c>) -> Value<'c> {
+        let (e, tile) = (self.source.e, positions.tile as i32);
+        let Some(listed) = &positions.listed else {
+            return e.add(positions.lo, e.mul(index, e.i32(tile)));
+        };
+        let per_block = e.i32(listed.block as i32 / tile);
+        let entry = self.entry(listed, e.udiv(index, per_block));
+        let inside = e.mul(e.urem(index, per_block), e.i32(tile));
+        e.add(e.mul(entry, e.i32(listed.block as i32)), inside)
+    }
+
+    /// Emits a loop.
+    pub fn walk(&mut self, l: &'a Loop) -> Result<(), EmitError> {
+        let e = self.source.e;
+        let nested = !self.loops.is_empty();
+        let tiles = self.pipelined_tiles(l);
+        let depth = tiles.iter().map(|t| self.placement(*t).stages).min().unwrap_or(1);
+        let positions = self.positions(l)?;
+        if nested || self.looped_before {
+            // The tiles of this loop take the place of others that some warp may still read.
+            if !nested {
+                self.settle()?;
+            }
+            e.barrier()?;
+        }
+        self.looped_before = true;
+        let deferred = self.deferrable(l);
+        let parts = self.fragments()?.parts(l.tile);
+        self.enter_merges(l, &deferred, parts)?;
+
+        // Positions are known one iteration before their copies are issued, so that nobody waits for the list.
+        let mut ahead: Vec<Value<'c>> = (0..depth).map(|j| self.base(&positions, e.i32(j as i32))).collect();
+        self.loops.push(Walked { axis: l.axis, tile: l.tile, base: ahead[0], edge: None, deferred });
+        for j in 0..depth - 1 {
+            let exists = self.less(e.i32(j as i32), positions.count);
+            self.issue(&tiles, ahead[j as usize], e.i32(j as i32), exists)?;
+        }
+        if self.loops.len() == 1 {
+            self.load_residents(l, depth)?;
+        }
+
+        let listed = positions.listed.is_some();
+        let mut carried = vec![e.i32(0)];
+        if listed {
+            carried.extend(&ahead);
+        }
+        let turn = e.begin_loop(e.i32(0), positions.count, 1, &carried);
+        let slot = turn.carried[0];
+        if listed {
+            ahead = turn.carried[1..].to_vec();
+        } else {
+            ahead[0] = self.base(&positions, turn.index);
+        }
+        let base = ahead[0];
+        self.set_base(base);
+        if !tiles.is_empty() {
+            e.wait_copies(depth - 2)?;
+            e.barrier()?;
+            let next = e.add(turn.index, e.i32(depth as i32 - 1));
+            let free =
+                e.select(e.icmp(IntPredicate::EQ, slot, e.i32(0)), e.i32(depth as i32 - 1), e.sub(slot, e.i32(1)));
+            let position = if listed { ahead[depth as usize - 1] } else { self.base(&positions, next) };
+            self.issue(&tiles, position, free, self.less(next, positions.count))?;
+            self.set_base(base);
+            for tile in &tiles {
+                let buffer = self.tile_buffer(*tile, slot);
+                self.buffers.insert(*tile, buffer);
+            }
+        }
+        let outer_flight = std::mem::take(&mut self.in_flight);
+        let after = if listed { Some(self.base(&positions, e.add(turn.index, e.i32(depth as i32)))) } else { None };
+        let edge = self.edge(l, base)?;
+        if let Some(walked) = self.loops.last_mut() {
+            walked.edge = edge;
+        }
+
+        self.pipelined.push(tiles.iter().copied().collect());
+        let result = self.statements(&l.body);
+        self.pipelined.pop();
+        result?;
+
+        let last = e.icmp(IntPredicate::EQ, slot, e.i32(depth as i32 - 1));
+        let mut next = vec![e.select(last, e.i32(0), e.add(slot, e.i32(1)))];
+        if let Some(after) = after {
+            next.extend(&ahead[1..]);
+            next.push(after);
+        }
+        e.end_loop(turn, &next);
+        let walked = self.loops.pop();
+        for tile in &tiles {
+            self.buffers.remove(tile);
+        }
+        // A loop without iterations has waited for nothing.
+        self.in_flight = outer_flight;
+        if !nested && self.accumulators()? > CROWDED {
+            self.look_again()?;
+        }
+        self.leave_merges(l, &walked.map(|w| w.deferred).unwrap_or_default(), parts)
+    }
+    fn set_base(&mut self, base: Value<'c>) {
+        if let Some(walked) = self.loops.last_mut() {
+            walked.base = base;
+        }
+    }
+
+    /// Issues the copies of one iteration, if it exists; commits a group in any case, so that groups count iterations.
+    fn issue(&mut self, tiles: &[u32], base: Value<'c>, slot: Value<'c>, exists: Value<'c>) -> Result<(), EmitError> {
+        let e = self.source.e;
+        self.set_base(base);
+        let open = e.begin_if(exists);
+        for tile in tiles {
+            self.fill(*tile, self.tile_buffer(*tile, slot))?;
+        }
+        e.end_if(open, &[]);
+        e.commit_copies()
+    }
+
+    /// The tiles that a loop fetches ahead.
+    fn pipelined_tiles(&self, l: &Loop) -> Vec<u32> {
+        let mut tiles = vec![];
+        for statement in &l.body {
+            if let Statement::Fetch { tile } = statement
+                && let Ok(description) = self.tile(*tile)
+                && self.placement(*tile).stages > 1
+                && self.copyable(description)
+                && !tiles.contains(tile)
+            {
+                tiles.push(*tile);
+            }
+        }
+        tiles
+    }
+
+    /// Before an outermost loop, with the copies of its first iterations under way: the first operands that stay in registers.
+    fn load_residents(&mut self, l: &Loop, depth: u32) -> Result<(), EmitError> {
+        let e = self.source.e;
+        let mut wanted = vec![];
+        visit::statements(&l.body, &mut |statement| {
+            if let Statement::Dot { a: Operand::Tile(tile), .. } = statement
+                && self.buffers.contains_key(tile)
+                && !self.resident.contains_key(tile)
+                && !wanted.contains(tile)
+            {
+                wanted.push(*tile);
+            }
+        });
+        let mut free = REGISTER_BUDGET.saturating_sub(self.accumulators()? + REGISTER_OVERHEAD);
+        let mut settled = false;
+        for tile in wanted {
+            let description = self.tile(tile)?;
+            let registers = self.fragment_registers(tile)?;
+            let fits = registers <= free && registers <= 64 && description.dtype.bytes() == 2;
+            if !fits || description.slow != TileAxis::Rows || !description.fast.count.is_multiple_of(16) {
+                continue;
+            }
+            if !std::mem::replace(&mut settled, true) && std::mem::take(&mut self.in_flight) {
+                e.wait_copies(depth - 1)?;
+                e.barrier()?;
+            }
+            self.make_resident(tile)?;
+            free -= registers;
+        }
+        // Tiles that stay in shared memory are covered by the loop's own wait, or else need one now.
+        if self.in_flight && depth == 1 {
+            self.settle()?;
+        }
+        Ok(())
+    }
+    /// Registers of all variables of a thread.
+    fn accumulators(&self) -> Result<u32, EmitError> {
+        let mut sum = 0;
+        for registers in &self.variables {
+            sum += (registers.rows * registers.columns) as u32;
+        }
+        Ok(sum)
+    }
+
+    /// True where the tile at `base` is not inside the range that needs no masks.
+    fn edge(&self, l: &Loop, base: Value<'c>) -> Result<Option<Value<'c>>, EmitError> {
+        let Some((lo, hi)) = l.full else { return Ok(None) };
+        let e = self.source.e;
+        let (lo, hi) = (self.integer(lo)?, self.integer(hi)?);
+        let before = self.less(base, lo);
+        let after = self.less(hi, e.add(base, e.i32(l.tile as i32)));
+        Ok(Some(e.or(before, after)))
+    }
+
+    /// Variables that the body only folds into (and rescales): every thread may keep its own part until the loop ends.
+    fn deferrable(&self, l: &Loop) -> HashSet<Var> {
+        let mut folded = HashSet::new();
+        for statement in &l.body {
+            if let Statement::Reduce { var, .. } = statement {
+                folded.insert(*var);
+            }
+        }
+        let mut touched = HashSet::new();
+        let terms = &self.source.plan.terms;
+        visit::statements(&l.body, &mut |statement| {
+            let mut reads = |id: egg::Id| variables_of(terms, id, &mut touched);
+            match statement {
+                Statement::Set { var, expr } => {
+                    reads(*expr);
+                    touched.insert(*var);
+                }
+                Statement::Mask { var, keep, .. } => {
+                    reads(*keep);
+                    touched.insert(*var);
+                }
+                Statement::Dot { var, a, .. } => {
+                    touched.insert(*var);
+                    if let Operand::Var(a) = a {
+                        touched.insert(*a);
+                    }
+                }
+                Statement::Reduce { from, .. } => {
+                    touched.insert(*from);
+                }
+                Statement::Online { score, max, .. } => {
+                    touched.insert(*score);
+                    touched.insert(*max);
+                }
+                Statement::Stage { from, .. } => {
+                    touched.insert(*from);
+                }
+                Statement::Insert { score, force, among, .. } => {
+                    [score, force, among].into_iter().for_each(|x| reads(*x))
+                }
+                Statement::StoreList { index, .. } => index.iter().for_each(|x| reads(*x)),
+                Statement::Store { index, value, .. } => index.iter().chain([value]).for_each(|x| reads(*x)),
+                // Loops inside belong to an iteration: what they fold must be whole when they end.
+                Statement::Loop(inner) => {
+                    for merge in &inner.merge {
+                        touched.extend(merge.values.iter().copied());
+                    }
+                    visit::statements(&inner.body, &mut |s| {
+                        if let Statement::Reduce { var, .. } = s {
+                            touched.insert(*var);
+                        }
+                    });
+                }
+                Statement::Fetch { .. } => {}
+            }
+        });
+        folded.retain(|var| !touched.contains(var));
+        folded
+    }
+
+    /// The monoid that a loop folds a variable with.
+    pub fn monoid_of(l: &Loop, var: Var) -> Monoid {
+        let mut monoid = Monoid::Add;
+        for statement in &l.body {
+            if let Statement::Reduce { var: v, monoid: m, .. } = statement
+                && *v == var
+            {
+                monoid = *m;
+            }
+        }
+        monoid
+    }
+}
+
+/// The variables that a term reads.
+fn variables_of(terms: &egg::RecExpr<Term>, root: egg::Id, into: &mut HashSet<Var>) {
+    let mut seen = vec![false; usize::from(root) + 1];
+    let mut stack = vec![root];
+    while let Some(id) = stack.pop() {
+        if std::mem::replace(&mut seen[usize::from(id)], true) {
+            continue;
+        }
+        if let Term::Value(v) = &terms[id] {
+            into.insert(v.0);
+        }
+        stack.extend(egg::Language::children(&terms[id]));
+    }
+}

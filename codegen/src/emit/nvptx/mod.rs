@@ -1,0 +1,199 @@
+//! NVIDIA GPUs: plans to PTX.
+//!
+//! Tiles of the fragment layout live in the registers of warps as `mma.sync.m16n8k16` lays them out ([`dot`]), operand
+//! tiles in swizzled shared memory ([`shared`]), fed by asynchronous copies that run ahead of the loops ([`loops`],
+//! [`fetch`]). Warps that share rows fold their parts of a loop's columns separately and merge at its end ([`folds`]). The
+//! code is the same for every target from compute capability 8.0 on; a target differs in its name and PTX version.
+//!
+//! Sums are taken in an order that depends on nothing but the plan, so two runs give the same bits.
+
+mod block;
+mod dot;
+mod elements;
+mod fetch;
+mod folds;
+mod instructions;
+mod list;
+mod loops;
+mod place;
+mod shape;
+mod shared;
+mod stage;
+mod store;
+
+pub use fetch::rows_are_aligned;
+
+use super::EmitError;
+use super::llvm::{self, Emitter, Machine};
+use super::scalar::Facts;
+use crate::plan::{Buffer, Kernel, Layout, Plan, visit};
+use block::{Block, Source};
+use inkwell::attributes::AttributeLoc;
+use inkwell::context::Context;
+use shape::Shape;
+use std::collections::HashSet;
+
+/// A GPU that code can be made for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Target {
+    /// Compute capability 8.0 and everything after it.
+    Sm80,
+    /// Compute capability 9.0 (H100, H200), with instructions of its own.
+    Sm90a,
+}
+
+impl Target {
+    fn machine(self) -> Machine {
+        match self {
+            Target::Sm80 => Machine::Sm80,
+            Target::Sm90a => Machine::Sm90a,
+        }
+    }
+    /// Its name for `ptxas` and in PTX.
+    pub fn name(self) -> &'static str {
+        self.machine().description().1
+    }
+    /// Shared memory that one block may ask for, in bytes (CUDA programming guide, table of compute capabilities).
+    pub fn shared_limit(self) -> u32 {
+        match self {
+            Target::Sm80 => 163 * 1024,
+            Target::Sm90a => 227 * 1024,
+        }
+    }
+}
+
+/// PTX for all kernels of a plan.
+#[derive(Clone, Debug)]
+pub struct PtxCode {
+    /// The module.
+    pub text: String,
+    /// In launch order.
+    pub kernels: Vec<PtxKernel>,
+}
+
+/// What a launch of one kernel needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PtxKernel {
+    /// Name of the entry.
+    pub entry: String,
+    /// Threads per block, all along x.
+    pub threads: u32,
+    /// Dynamic shared memory in bytes; above 48 KB the launcher has to raise the function's limit first.
+    pub shared_bytes: u32,
+    /// Number of 64-bit parameter words.
+    pub words: u32,
+    /// Buffers (by name) whose address and strides must be multiples of 16 bytes: they are read or written in vectors.
+    pub aligned: Vec<String>,
+    /// Registers that the variables take in every thread; what the kernel needs beside them is some 60.
+    pub variable_registers: u32,
+}
+
+/// Lowers a plan.
+///
+/// # Errors
+/// The plan contradicts itself, needs more shared memory than the target has, or LLVM lacks something.
+pub fn emit(plan: &Plan, target: Target) -> Result<PtxCode, EmitError> {
+    let context = Context::create();
+    let (emitter, kernels) = module(&context, plan, target)?;
+    let text = llvm::assembly(&emitter.module, &target.machine().target_machine()?)?;
+    Ok(PtxCode { text, kernels })
+}
+
+/// The optimised LLVM module of a plan as text.
+///
+/// # Errors
+/// As [`emit`].
+pub fn ir(plan: &Plan, target: Target) -> Result<String, EmitError> {
+    let context = Context::create();
+    module(&context, plan, target).map(|(emitter, _)| emitter.module.print_to_string().to_string())
+}
+
+/// The optimised LLVM module of a plan.
+fn module<'c>(context: &'c Context, plan: &Plan, target: Target) -> Result<(Emitter<'c>, Vec<PtxKernel>), EmitError> {
+    let emitter = Emitter::new(context, &plan.name, target.machine())?;
+    let facts = Facts::of(&plan.terms);
+    let mut kernels = vec![];
+    let mut names = HashSet::new();
+    for kernel in &plan.kernels {
+        if !names.insert(&kernel.name) {
+            return Err(EmitError::Plan(format!("two kernels are called {}", kernel.name)));
+        }
+        kernels.push(emit_kernel(&emitter, plan, &facts, kernel, target)?);
+    }
+    llvm::optimise(&emitter.module, &target.machine().target_machine()?)?;
+    Ok((emitter, kernels))
+}
+
+fn emit_kernel(
+    e: &Emitter<'_>,
+    plan: &Plan,
+    facts: &Facts,
+    kernel: &Kernel,
+    target: Target,
+) -> Result<PtxKernel, EmitError> {
+    let shape = Shape::of(kernel)?;
+    let threads = match (&shape, kernel.layout) {
+        (Some(shape), _) => shape.threads(),
+        (None, Layout::Elements { threads }) => threads,
+        (None, Layout::Fragments { .. }) => return Err(EmitError::Plan("fragments without warps".into())),
+    };
+    if threads == 0 || threads > 1024 || !threads.is_multiple_of(32) {
+        return Err(EmitError::Plan(format!("kernel {} has blocks of {threads} threads", kernel.name)));
+    }
+    let entry = identifier(&kernel.name);
+    let buffers = kernel.buffers(plan);
+    declare(e, plan, kernel, &entry, threads, &buffers);
+    let mut block = Block::new(Source { e, plan, facts, kernel }, shape, target.shared_limit())?;
+    match block.shape {
+        Some(_) => block.statements(&kernel.body)?,
+        None => block.elements(&kernel.body)?,
+    }
+    e.ret();
+    let aligned = buffers.iter().filter(|b| rows_are_aligned(plan, b)).map(|b| b.name.name().to_string()).collect();
+    Ok(PtxKernel {
+        entry,
+        threads,
+        shared_bytes: block.layout.bytes,
+        words: block::words(plan, kernel),
+        aligned,
+        variable_registers: block.variables.iter().map(|r| (r.rows * r.columns) as u32).sum(),
+    })
+}
+
+/// A kernel's name as PTX allows it.
+fn identifier(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect()
+}
+
+/// Declares the entry and stands in its first block.
+fn declare(e: &Emitter<'_>, plan: &Plan, kernel: &Kernel, entry: &str, threads: u32, buffers: &[&Buffer]) {
+    let mut written = HashSet::new();
+    visit::stores(kernel, &mut |name| {
+        written.insert(name);
+    });
+    let pointer = e.pointer_type(instructions::GLOBAL);
+    let word = e.i64_type();
+    let mut parameters = vec![word.into(); block::words(plan, kernel) as usize];
+    let mut at = block::LEADING_WORDS as usize;
+    let mut places = vec![];
+    for buffer in buffers {
+        parameters[at] = pointer.into();
+        places.push((at as u32, written.contains(&buffer.name)));
+        at += buffer.axes.len().max(1);
+    }
+    let threads = threads.to_string();
+    let attributes = [("nvvm.reqntid", threads.as_str()), ("denormal-fp-math-f32", "preserve-sign,preserve-sign")];
+    let function = e.function(entry, &parameters, None, &attributes);
+    /// LLVM's number for the calling convention of kernels, `ptx_kernel`.
+    const KERNEL: u32 = 71;
+    function.set_call_conventions(KERNEL);
+    for (place, written) in places {
+        // Results overlap nothing else; arguments may overlap each other, which readers cannot tell.
+        function.add_attribute(AttributeLoc::Param(place), e.flag("noalias"));
+        if !written {
+            function.add_attribute(AttributeLoc::Param(place), e.flag("readonly"));
+        }
+    }
+    let start = e.context.append_basic_block(function, "entry");
+    e.position(start);
+}

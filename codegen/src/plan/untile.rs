@@ -1,0 +1,97 @@
+//! Undoing the tiled form of folds, for kernels that compute element by element.
+
+use super::arena::Arena;
+use crate::term::{Monoid, Term};
+use egg::{Id, Language};
+use std::collections::HashMap;
+
+/// The same value without `outer`, `inner` and `mma`: every fold is one fold over its whole domain.
+pub fn untile(arena: &mut Arena, id: Id) -> Id {
+    Untile { done: HashMap::new() }.term(arena, id)
+}
+
+/// A log-sum-exp needs only the last weight of its fold; the others may vary over axes that it does not have.
+fn last_weight(arena: &mut Arena, fold: Id) -> Id {
+    let Term::Fold([monoid, domain, body]) = arena[fold] else { return fold };
+    let Term::Pair([score, mut weights]) = arena[body] else { return fold };
+    while let Term::Pair([_, last]) = arena[weights] {
+        weights = last;
+    }
+    let body = arena.add(Term::Pair([score, weights]));
+    arena.add(Term::Fold([monoid, domain, body]))
+}
+
+struct Untile {
+    done: HashMap<Id, Id>,
+}
+
+impl Untile {
+    fn term(&mut self, arena: &mut Arena, id: Id) -> Id {
+        if let Some(done) = self.done.get(&id) {
+            return *done;
+        }
+        let new = match arena[id].clone() {
+            Term::Mma([domain, a, b]) => {
+                let (domain, a, b) = (self.term(arena, domain), self.term(arena, a), self.term(arena, b));
+                let product = arena.add(Term::Mul([a, b]));
+                let add = arena.add(Term::Monoid(Monoid::Add));
+                arena.add(Term::Fold([add, domain, product]))
+            }
+            Term::Fold([monoid, domain, body]) if matches!(arena[domain], Term::Outer(_)) => {
+                let Term::Outer(whole) = arena[domain] else { unreachable!("just matched") };
+                let whole = self.term(arena, whole);
+                let body = self.tile_body(arena, body);
+                let body = self.term(arena, body);
+                arena.add(Term::Fold([monoid, whole, body]))
+            }
+            Term::Logsum(fold) => {
+                let fold = self.term(arena, fold);
+                let fold = last_weight(arena, fold);
+                arena.add(Term::Logsum(fold))
+            }
+            node => {
+                let node = node.map_children(|child| self.term(arena, child));
+                arena.add(node)
+            }
+        };
+        self.done.insert(id, new);
+        new
+    }
+
+    /// What one element contributes, from what one tile does.
+    fn tile_body(&mut self, arena: &mut Arena, tile: Id) -> Id {
+        match arena[tile].clone() {
+            // A fold over the tile with the outer fold's monoid: its body.
+            Term::Fold([_, domain, body]) if matches!(arena[domain], Term::Inner(_)) => body,
+            Term::Mma([_, a, b]) => arena.add(Term::Mul([a, b])),
+            // The element of an online softmax: (max of s, sums of exp(s - max) w) comes from (s, w).
+            Term::Pair([max, weights]) => {
+                let Term::Fold([_, _, score]) = arena[max].clone() else { return tile };
+                let shifted = arena.add(Term::Shift([score, max]));
+                let weight = arena.add(Term::Exp(shifted));
+                let weights = self.weights(arena, weights, weight);
+                arena.add(Term::Pair([score, weights]))
+            }
+            _ => tile,
+        }
+    }
+
+    /// The weights `w` from `(fold add (inner D) (* p w))`, `(mma (inner D) p w)` or `(fold add (inner D) p)`.
+    fn weights(&mut self, arena: &mut Arena, id: Id, p: Id) -> Id {
+        match arena[id].clone() {
+            Term::Pair([a, b]) => {
+                let (a, b) = (self.weights(arena, a, p), self.weights(arena, b, p));
+                arena.add(Term::Pair([a, b]))
+            }
+            Term::Mma([_, a, b]) if a == p => b,
+            Term::Mma([_, a, b]) if b == p => a,
+            Term::Fold([_, _, body]) if body == p => arena.num(1.0),
+            Term::Fold([_, _, body]) => match arena[body] {
+                Term::Mul([a, b]) if a == p => b,
+                Term::Mul([a, b]) if b == p => a,
+                _ => id,
+            },
+            _ => id,
+        }
+    }
+}

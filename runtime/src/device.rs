@@ -1,0 +1,151 @@
+//! Where kernels run.
+
+use crate::Error;
+use crate::cuda::Gpu;
+use nsa_artifact::HostIsa;
+use std::fmt;
+use std::sync::Arc;
+
+/// The host's processor, or a GPU. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Device(pub(crate) Kind);
+
+#[derive(Clone, Debug)]
+pub(crate) enum Kind {
+    Host(Host),
+    Cuda(Arc<Gpu>),
+}
+
+/// The host: which instruction set to use at most.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Host {
+    limit: Option<HostIsa>,
+}
+
+impl Device {
+    /// The host's processor: all threads of the current rayon pool, the best instruction set that it has.
+    pub fn host() -> Device {
+        Device(Kind::Host(Host { limit: None }))
+    }
+
+    /// The host's processor, using no better instruction set than this one.
+    pub fn host_with(limit: HostIsa) -> Device {
+        Device(Kind::Host(Host { limit: Some(limit) }))
+    }
+
+    /// The GPU of this number, in its primary context (shared with the CUDA runtime and other libraries).
+    ///
+    /// # Errors
+    /// A machine without driver, with an old one, without such a GPU, or with a GPU below compute capability 8.0.
+    pub fn cuda(ordinal: usize) -> Result<Device, Error> {
+        Gpu::open(ordinal).map(|gpu| Device(Kind::Cuda(Arc::new(gpu))))
+    }
+
+    /// A GPU in a context that the caller already has.
+    ///
+    /// # Errors
+    /// A driver or GPU that is too old.
+    pub fn from_context(context: &Arc<cudarc::driver::CudaContext>) -> Result<Device, Error> {
+        Gpu::new(context.clone()).map(|gpu| Device(Kind::Cuda(Arc::new(gpu))))
+    }
+
+    /// The CUDA context, if this is a GPU: streams and memory come from it.
+    pub fn context(&self) -> Option<&Arc<cudarc::driver::CudaContext>> {
+        match &self.0 {
+            Kind::Host(_) => None,
+            Kind::Cuda(gpu) => Some(&gpu.context),
+        }
+    }
+
+    /// True for a GPU.
+    pub fn is_cuda(&self) -> bool {
+        matches!(self.0, Kind::Cuda(_))
+    }
+}
+
+impl std::str::FromStr for Device {
+    type Err = Error;
+    /// Opens the device of a name: `host`, `cuda` or `cuda:1`.
+    fn from_str(name: &str) -> Result<Device, Error> {
+        let unknown = || Error::DeviceName(name.to_string());
+        match name.split_once(':') {
+            None if name == "host" => Ok(Device::host()),
+            None if name == "cuda" => Device::cuda(0),
+            Some(("cuda", ordinal)) => Device::cuda(ordinal.parse().map_err(|_| unknown())?),
+            _ => Err(unknown()),
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Host(host) => {
+                write!(f, "the host ({})", host.isas().last().map_or("unknown processor", |isa| isa.name()))
+            }
+            Kind::Cuda(gpu) => f.write_str(&gpu.describe()),
+        }
+    }
+}
+
+impl Host {
+    /// The instruction sets that may be used, best last.
+    pub fn isas(self) -> Vec<HostIsa> {
+        let mut isas = detected();
+        isas.retain(|isa| self.limit.is_none_or(|limit| *isa <= limit));
+        isas
+    }
+}
+
+/// What the processor has, best last. Exactly the features that the compiler uses at each level.
+#[cfg(target_arch = "x86_64")]
+fn detected() -> Vec<HostIsa> {
+    macro_rules! all {
+        ($($feature:tt)*) => { $(std::arch::is_x86_feature_detected!($feature))&&* };
+    }
+    let mut isas = vec![HostIsa::X86_64];
+    if all!("avx2" "fma" "f16c" "bmi1" "bmi2") {
+        isas.push(HostIsa::Avx2);
+        if all!("avx512f" "avx512bw" "avx512dq" "avx512vl") {
+            isas.push(HostIsa::Avx512);
+        }
+    }
+    isas
+}
+
+/// NEON is part of every 64-bit ARM processor.
+#[cfg(target_arch = "aarch64")]
+fn detected() -> Vec<HostIsa> {
+    vec![HostIsa::Aarch64]
+}
+
+/// Nothing is generated for other processors.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn detected() -> Vec<HostIsa> {
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_driver_there_is_a_sentence() {
+        // Where there is a driver this opens a device or says that there is none: no panic in either case.
+        match Device::cuda(usize::MAX) {
+            Ok(device) => panic!("there is no such device: {device}"),
+            Err(e) => assert!(e.to_string().contains("CUDA"), "{e}"),
+        }
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn the_instruction_set_can_be_limited() {
+        let isas = |device: Device| match device.0 {
+            Kind::Host(host) => host.isas(),
+            Kind::Cuda(_) => Vec::new(),
+        };
+        assert_eq!(isas(Device::host_with(HostIsa::X86_64)), [HostIsa::X86_64]);
+        assert!(isas(Device::host()).contains(&HostIsa::X86_64));
+    }
+}
