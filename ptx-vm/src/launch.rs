@@ -6,6 +6,7 @@ use crate::machine::{Launch, Machine, Outcome, RESERVED_SHARED};
 use crate::memory::{BufferId, Memory, lock};
 use crate::program::Program;
 use crate::syntax::{LaunchBounds, ModuleSyntax, Parameter};
+use crate::tensor_map::TensorMap;
 use rayon::prelude::*;
 use std::fmt;
 use std::sync::Mutex;
@@ -102,6 +103,8 @@ pub enum Arg {
     F32(f32),
     /// A 64-bit float.
     F64(f64),
+    /// A tensor map, by value.
+    TensorMap(TensorMap),
     /// Any other value, as its bytes.
     Bytes(Vec<u8>),
 }
@@ -117,6 +120,7 @@ impl Arg {
             Self::I64(v) => v.to_le_bytes().to_vec(),
             Self::F32(v) => v.to_le_bytes().to_vec(),
             Self::F64(v) => v.to_le_bytes().to_vec(),
+            Self::TensorMap(map) => map.encode(),
             Self::Bytes(bytes) => bytes.clone(),
         }
     }
@@ -140,7 +144,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seed: 0, race_detection: true, parallel: true, instruction_limit: 1 << 36, cluster: [1; 3] }
+        Self { seed: 0, race_detection: true, parallel: true, instruction_limit: 1 << 32, cluster: [1; 3] }
     }
 }
 
@@ -336,7 +340,7 @@ impl Kernel {
         {
             return fail(format!("the kernel allows at most {} threads a block, not {threads}", product(max)));
         }
-        if (0..3).any(|a| grid[a] % cluster[a] != 0) {
+        if (0..3).any(|a| !grid[a].is_multiple_of(cluster[a])) {
             return fail(format!("a grid of {grid:?} blocks does not divide into clusters of {cluster:?}"));
         }
         let limit = self.program.limits().cluster;

@@ -50,8 +50,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+// Loops over lanes index several arrays by the lane; iterators over one of them would hide that.
+#![allow(clippy::needless_range_loop)]
+
 mod code;
 mod decode;
+mod description;
 mod error;
 mod exec;
 mod finding;
@@ -64,12 +68,18 @@ mod parser;
 mod program;
 mod syntax;
 mod tensor_core;
+mod tensor_map;
 mod types;
 
+pub use description::{
+    ArgDescription, BufferDescription, BufferElement, BufferSummary, DescribedOutcome, DescriptionError, Fill,
+    LaunchDescription, SeedReport,
+};
 pub use error::{ParseError, Position};
 pub use finding::{Bytes, Finding, FindingKind, Party};
 pub use launch::{Arg, Kernel, LaunchError, LoadError, Module, Options, Report};
 pub use memory::{BufferId, Memory};
 pub use syntax::{LaunchBounds, Parameter};
 pub use tensor_core::Architecture;
+pub use tensor_map::{MapElement, Swizzle, TensorMap, TensorMapError};
 pub use types::Space;

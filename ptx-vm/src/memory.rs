@@ -85,7 +85,7 @@ impl Page {
     }
 
     pub fn mark_written(&mut self, at: usize, bytes: usize) {
-        if at % 8 == 0 && bytes % 8 == 0 {
+        if at.is_multiple_of(8) && bytes.is_multiple_of(8) {
             self.written[at / 8..(at + bytes) / 8].fill(0xff);
             return;
         }

@@ -1,6 +1,7 @@
 //! A kernel resolved for execution.
 
 use crate::code::Inst;
+use crate::machine::wgmma::Touched;
 use crate::syntax::{LaunchBounds, Parameter};
 use crate::tensor_core::Architecture;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub(crate) struct Program {
     pub static_shared: u32,
     pub parameters: Vec<Parameter>,
     pub bounds: LaunchBounds,
+    /// For kernels with wgmma, the 32-bit registers that each instruction uses.
+    pub touched: Option<Vec<Touched>>,
     /// Variables in global and constant memory.
     pub variables: Vec<DeviceVariable>,
 }

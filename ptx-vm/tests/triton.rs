@@ -75,6 +75,11 @@ fn ampere_kernels_are_right_and_clean() {
 }
 
 #[test]
+fn hopper_kernels_are_right_and_clean() {
+    run_clean("sm90");
+}
+
+#[test]
 fn a_deleted_barrier_is_found() {
     for (name, text, attention) in kernels("sm80").into_iter().take(1) {
         let barriers: Vec<_> = text.match_indices("bar.sync").map(|m| m.0).collect();

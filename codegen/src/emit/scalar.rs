@@ -399,10 +399,10 @@ impl<'a, 'c> Evaluator<'a, 'c> {
             _ => None,
         };
         for (x, y) in [(&a, &b), (&b, &a)] {
-            if let (Scalar::Ramp { first, step }, Some(n)) = (x, constant(y)) {
-                if let Some(step) = step.checked_mul(n) {
-                    return Ok(Scalar::Ramp { first: e.mul(*first, e.i32(n)), step });
-                }
+            if let (Scalar::Ramp { first, step }, Some(n)) = (x, constant(y))
+                && let Some(step) = step.checked_mul(n)
+            {
+                return Ok(Scalar::Ramp { first: e.mul(*first, e.i32(n)), step });
             }
         }
         Ok(self.wrap(e.mul(self.flat(&a)?, self.flat(&b)?)))

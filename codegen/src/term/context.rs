@@ -108,6 +108,13 @@ impl Context {
         Ok(context)
     }
 
+    /// The lengths of all axes of a program whose run-time axes have the given lengths (the default size where none is
+    /// given).
+    pub fn lengths(program: &p::Program, given: &BTreeMap<String, i64>) -> HashMap<AxisName, i64> {
+        let length = |axis: &p::Axis| (AxisName::new(&axis.name), axis_size(program, axis, given, 0).max(0));
+        program.axes.iter().map(length).collect()
+    }
+
     /// Adds an axis; `size` is what is expected of it if its extent is not constant.
     pub fn axis(&mut self, name: &str, constant: Option<i64>, size: i64) {
         let name = AxisName::new(name);
@@ -143,7 +150,8 @@ impl Context {
     }
 }
 
-/// The expected length of an axis; derived extents are computed from the expected lengths of the others.
+/// The expected length of an axis, not more than 0 if it has no values; derived extents are computed from the expected
+/// lengths of the others.
 fn axis_size(program: &p::Program, axis: &p::Axis, sizes: &BTreeMap<String, i64>, depth: usize) -> i64 {
     if let Some(size) = sizes.get(&axis.name) {
         return *size;

@@ -16,9 +16,10 @@
 use super::context::{Context, TensorRole};
 use super::extract::{CHUNKS, TILE, list_length};
 use super::facts::{Binding, Facts, Level, facts_of_nodes};
-use super::{AxisName, Definition, Monoid, TensorName, Term, Terms, Type};
+use super::{AxisName, Definition, Monoid, Term, TensorName, Terms, Type};
 use crate::machine::Machine;
 use egg::{Id, Language};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
@@ -28,7 +29,7 @@ const NOT_HIDDEN: f64 = 0.2;
 /// Widest column tile of a thread block: accumulators of 64 rows by 512 columns fill two warpgroups' registers.
 const COLUMNS: i64 = 512;
 /// Sample points for bounds.
-const SAMPLES: usize = 16;
+const SAMPLES: usize = 48;
 
 /// What one kernel costs.
 #[derive(Clone, PartialEq, Debug)]
@@ -127,7 +128,7 @@ pub fn kernels(terms: &Terms) -> Vec<Vec<&Definition>> {
 }
 
 /// For every definition the numbers of those it needs, directly or not.
-fn needs(terms: &Terms) -> Vec<BTreeSet<usize>> {
+pub fn needs(terms: &Terms) -> Vec<BTreeSet<usize>> {
     let mut needs: Vec<BTreeSet<usize>> = Vec::new();
     for definition in &terms.definitions {
         let mut all = BTreeSet::new();
@@ -213,15 +214,11 @@ struct Frame {
     domain: Id,
     /// Which pass over the axis: 1 for a fold inside a fold over the same axis.
     pass: usize,
-    /// Mean number of values per combination of what the domain varies over.
-    visits: f64,
-    /// Mean number of values that a thread block visits for all of its grid axes' values.
-    union: f64,
     size: f64,
     /// Frames that the domain varies over.
     depends: Vec<usize>,
-    /// Values at the sample points.
-    samples: Vec<i64>,
+    /// At every sample point the first and last value of the domain, and one in between.
+    samples: Vec<[i64; 3]>,
 }
 
 struct Kernel<'a> {
@@ -234,6 +231,8 @@ struct Kernel<'a> {
     /// Axes of the grid with the number of their values that one thread block has.
     tiles: BTreeMap<u32, f64>,
     frames: Vec<Frame>,
+    /// Numbers of values of frames, see `Kernel::visits`.
+    visits: RefCell<HashMap<(usize, Vec<u32>, bool), f64>>,
     seen: HashSet<(Id, Vec<usize>)>,
     loads: BTreeMap<&'static str, f64>,
     total: KernelCost,
@@ -261,7 +260,8 @@ impl<'a> Kernel<'a> {
         };
         let tiles = BTreeMap::new();
         let (frames, seen, loads) = (Vec::new(), HashSet::new(), BTreeMap::new());
-        Kernel { terms, context, machine, facts, types, definitions, tiles, frames, seen, loads, total }
+        let visits = RefCell::default();
+        Kernel { terms, context, machine, facts, types, definitions, tiles, frames, visits, seen, loads, total }
     }
 
     fn cost(mut self) -> KernelCost {
@@ -379,27 +379,14 @@ impl<'a> Kernel<'a> {
 
     /// As `count`, or only what one thread block meets.
     fn product(&self, free: &BTreeSet<Binding>, stack: &[usize], block: bool) -> f64 {
-        let visits = |frame: &Frame| if block { frame.union } else { frame.visits };
         let mut product = 1.0;
         for (axis, level) in free {
-            let frame = stack.iter().rev().find(|frame| self.frames[**frame].axis == *axis);
+            let frame = stack.iter().rposition(|frame| self.frames[*frame].axis == *axis);
             let finer = |level| free.contains(&(*axis, level));
             let all = match frame {
                 None if block => self.tiles.get(axis).copied().unwrap_or(self.axis_size(*axis)),
                 None => self.axis_size(*axis),
-                Some(frame) => {
-                    let frame = &self.frames[*frame];
-                    // values of an inner domain that several outer values share are computed once
-                    let varies = |other: &&usize| !free.iter().any(|(axis, _)| *axis == self.frames[**other].axis);
-                    let outer: f64 =
-                        frame.depends.iter().filter(varies).map(|other| visits(&self.frames[*other])).product();
-                    // of the grid, a block's own values are in `union` already
-                    let grid = self.facts[usize::from(frame.domain)].free.iter().filter(|(axis, _)| {
-                        !block && self.tiles.contains_key(axis) && !free.iter().any(|(other, _)| other == axis)
-                    });
-                    let grid: f64 = grid.map(|(axis, _)| self.axis_size(*axis)).product();
-                    (visits(frame) * outer * grid).min(frame.size)
-                }
+                Some(place) => self.visits(stack[place], &stack[..place], free, block),
             };
             product *= match level {
                 Level::Element => all,
@@ -410,6 +397,31 @@ impl<'a> Kernel<'a> {
             };
         }
         product
+    }
+
+    /// The mean number of values of a frame's axis for one combination of values of the axes in `free`: over all values of
+    /// the other axes that its domain varies over together (a value that several of them visit is counted once), or, in a
+    /// thread block, over the block's values of them.
+    fn visits(&self, frame: usize, stack: &[usize], free: &BTreeSet<Binding>, block: bool) -> f64 {
+        let domain = self.frames[frame].domain;
+        let varies = self.facts[usize::from(domain)].free.iter().map(|(axis, _)| *axis);
+        let together: Vec<u32> = varies.filter(|axis| !free.iter().any(|(other, _)| other == axis)).collect();
+        let key = (frame, together, block);
+        if let Some(known) = self.visits.borrow().get(&key) {
+            return *known;
+        }
+        let together = &key.1;
+        let mut mean = 0.0;
+        for sample in 0..SAMPLES {
+            // bounds are monotone in practice: their extremes are at the corners
+            let (low, high, most) = self.range(domain, Point { sample, together, block, last: false }, stack);
+            let (last_low, last_high, _) = self.range(domain, Point { sample, together, block, last: true }, stack);
+            let count = (high.max(last_high) - low.min(last_low) + 1).max(0) as f64;
+            mean += count.min(most) / SAMPLES as f64;
+        }
+        let mean = mean.max(1e-3);
+        self.visits.borrow_mut().insert(key.clone(), mean);
+        mean
     }
 
     fn visit(&mut self, id: Id, stack: &mut Vec<usize>) {
@@ -446,9 +458,7 @@ impl<'a> Kernel<'a> {
     /// Adds what one node does to the totals; its own frame is on the stack already.
     fn account(&mut self, id: Id, stack: &[usize]) {
         let facts = self.facts;
-        let free = |ids: &[Id]| -> BTreeSet<Binding> {
-            ids.iter().flat_map(|id| facts[usize::from(*id)].free.iter().copied()).collect()
-        };
+        let free = |ids: &[Id]| -> BTreeSet<Binding> { ids.iter().flat_map(|id| facts[usize::from(*id)].free.iter().copied()).collect() };
         let bound = |domain: Id, ids: &[Id]| {
             let mut all = free(ids);
             all.extend(facts[usize::from(domain)].binds);
@@ -459,11 +469,7 @@ impl<'a> Kernel<'a> {
             Term::Load(ref operands) | Term::List(ref operands) => {
                 let Term::Tensor(name) = self.terms.nodes[operands[0]] else { return };
                 let in_block = self.product(here, stack, true);
-                let count = if matches!(self.terms.nodes[id], Term::List(_)) {
-                    list_length(self.context, name).unwrap_or(1.0)
-                } else {
-                    1.0
-                };
+                let count = if matches!(self.terms.nodes[id], Term::List(_)) { list_length(self.context, name).unwrap_or(1.0) } else { 1.0 };
                 *self.loads.entry(name.name()).or_default() += in_block * count * self.total.blocks * self.bytes(name);
             }
             Term::Mma([domain, a, b]) => {
@@ -485,13 +491,7 @@ impl<'a> Kernel<'a> {
                 }
             }
             Term::Top([_, domain, score, _]) => self.total.scalar += 4.0 * self.count(&bound(domain, &[score]), stack),
-            Term::Exp(_)
-            | Term::Log(_)
-            | Term::Tanh(_)
-            | Term::Sigmoid(_)
-            | Term::Silu(_)
-            | Term::Gelu(_)
-            | Term::Sqrt(_) => {
+            Term::Exp(_) | Term::Log(_) | Term::Tanh(_) | Term::Sigmoid(_) | Term::Silu(_) | Term::Gelu(_) | Term::Sqrt(_) => {
                 self.total.exponentials += self.count(here, stack);
             }
             Term::Mat(_) => {
@@ -500,13 +500,7 @@ impl<'a> Kernel<'a> {
                 self.total.launches += 1;
                 self.total.blocks *= CHUNKS;
             }
-            Term::IntAdd(_)
-            | Term::IntSub(_)
-            | Term::IntMul(_)
-            | Term::IntDiv(_)
-            | Term::IntRem(_)
-            | Term::IntMin(_)
-            | Term::IntMax(_) => {
+            Term::IntAdd(_) | Term::IntSub(_) | Term::IntMul(_) | Term::IntDiv(_) | Term::IntRem(_) | Term::IntMin(_) | Term::IntMax(_) => {
                 // addresses and bounds: mostly constant along a lane's work
                 self.total.scalar += 0.25 * self.count(here, stack);
             }
@@ -523,10 +517,7 @@ impl<'a> Kernel<'a> {
         let own = a.free.iter().filter(|(axis, level)| *level == Level::Element && !b.varies_over(*axis));
         let of = |axis: u32| match self.tiles.get(&axis) {
             Some(tile) => *tile,
-            None => stack
-                .iter()
-                .find(|frame| self.frames[**frame].axis == axis)
-                .map_or(1.0, |frame| self.frames[*frame].visits.min(TILE)),
+            None => stack.iter().find(|frame| self.frames[**frame].axis == axis).map_or(1.0, |frame| self.frames[*frame].size.min(TILE)),
         };
         own.map(|(axis, _)| of(*axis)).product::<f64>().max(1.0)
     }
@@ -534,9 +525,7 @@ impl<'a> Kernel<'a> {
     /// The frame of a domain's axis; the two halves of a split domain share one.
     fn enter(&mut self, domain: Id, stack: &[usize]) -> usize {
         let mut whole = domain;
-        while let Term::Outer(inner) | Term::Inner(inner) | Term::Chunks(inner) | Term::Chunk(inner) =
-            self.terms.nodes[whole]
-        {
+        while let Term::Outer(inner) | Term::Inner(inner) | Term::Chunks(inner) | Term::Chunk(inner) = self.terms.nodes[whole] {
             whole = inner;
         }
         let axis = self.facts[usize::from(whole)].binds.map_or(u32::MAX, |(axis, _)| axis);
@@ -546,28 +535,18 @@ impl<'a> Kernel<'a> {
         let around = stack.iter().rev().find(|frame| self.frames[**frame].axis == axis);
         let part = matches!(self.terms.nodes[domain], Term::Inner(_) | Term::Chunk(_));
         let pass = around.map_or(0, |frame| self.frames[*frame].pass + usize::from(!part));
-        let same = |frame: &Frame| {
-            frame.axis == axis && frame.domain == whole && frame.depends == depends && frame.pass == pass
-        };
+        let same = |frame: &Frame| frame.axis == axis && frame.domain == whole && frame.depends == depends && frame.pass == pass;
         if let Some(known) = self.frames.iter().position(same) {
             return known;
         }
         let size = self.axis_size(axis);
-        let (mut samples, mut visits, mut union) = (Vec::new(), 0.0, 0.0);
-        let count = |low: i64, high: i64, most: f64| ((high - low + 1).max(0) as f64).min(most) / SAMPLES as f64;
-        for sample in 0..SAMPLES {
-            let (low, high, most) = self.range(whole, Point { sample, corner: None }, stack);
-            visits += count(low, high, most);
-            // bounds are monotone in practice: their extremes over a block are at its corners
-            let (first_low, first_high, _) = self.range(whole, Point { sample, corner: Some(0.0) }, stack);
-            let (last_low, last_high, _) = self.range(whole, Point { sample, corner: Some(1.0) }, stack);
-            union += count(first_low.min(last_low), first_high.max(last_high), most);
-            // somewhere inside, elsewhere for every sample and depth
-            let at = fraction(sample, stack.len() + 3);
-            samples.push(low + ((high - low).max(0) as f64 * at) as i64);
-        }
-        let (visits, union) = (visits.max(1e-3), union.max(visits).max(1e-3));
-        self.frames.push(Frame { axis, domain: whole, pass, visits, union, size, depends, samples });
+        let sample = |sample| {
+            let (low, high, _) = self.range(whole, Point { sample, together: &[], block: false, last: false }, stack);
+            // somewhere inside, elsewhere for every sample and axis
+            [low, high, low + ((high - low).max(0) as f64 * fraction(sample, axis as usize + 5)) as i64]
+        };
+        let samples = (0..SAMPLES).map(sample).collect();
+        self.frames.push(Frame { axis, domain: whole, pass, size, depends, samples });
         self.frames.len() - 1
     }
 
@@ -615,12 +594,26 @@ impl<'a> Kernel<'a> {
             Term::Axis(axis) => {
                 let number = self.context.axis_number(axis)? as u32;
                 match stack.iter().rev().find(|frame| self.frames[**frame].axis == number) {
-                    Some(frame) => self.frames[*frame].samples.get(point.sample).copied(),
+                    Some(frame) => {
+                        let [low, high, between] = *self.frames[*frame].samples.get(point.sample)?;
+                        Some(match (point.together.contains(&number), point.last) {
+                            (false, _) => between,
+                            (true, false) => low,
+                            (true, true) => high,
+                        })
+                    }
                     None => {
-                        let at = (self.axis_size(number) * fraction(point.sample, 0)).floor();
-                        let tile = self.tiles.get(&number).copied().unwrap_or(1.0);
-                        let corner = |corner: f64| (at / tile).floor() * tile + corner * (tile - 1.0);
-                        Some(point.corner.map_or(at, corner) as i64)
+                        let size = self.axis_size(number);
+                        let at = (size * fraction(point.sample, number as usize)).floor();
+                        let (first, count) = match (point.together.contains(&number), point.block) {
+                            (false, _) => (at, 1.0),
+                            (true, false) => (0.0, size),
+                            (true, true) => {
+                                let tile = self.tiles.get(&number).copied().unwrap_or(1.0);
+                                ((at / tile).floor() * tile, tile)
+                            }
+                        };
+                        Some(if point.last { first + count - 1.0 } else { first } as i64)
                     }
                 }
             }
@@ -639,14 +632,17 @@ impl<'a> Kernel<'a> {
 
 /// Where bounds are evaluated.
 #[derive(Clone, Copy)]
-struct Point {
+struct Point<'a> {
     sample: usize,
-    /// At the first (0) or last (1) values of the sample's thread block instead of the sample itself.
-    corner: Option<f64>,
+    /// Axes that are not at the sample but at their first or last value.
+    together: &'a [u32],
+    /// Of grid axes, the thread block's first or last value.
+    block: bool,
+    last: bool,
 }
 
-/// Evenly spread numbers between 0 and 1, in another order for every salt.
+/// Evenly spread numbers between 0 and 1, independent for different salts (Kronecker sequences of square roots of primes).
 fn fraction(sample: usize, salt: usize) -> f64 {
-    // odd multipliers permute the samples
-    ((sample * (2 * salt + 1)) % SAMPLES) as f64 / SAMPLES as f64 + 0.5 / SAMPLES as f64
+    const PRIMES: [f64; 12] = [2.0, 3.0, 5.0, 7.0, 11.0, 13.0, 17.0, 19.0, 23.0, 29.0, 31.0, 37.0];
+    ((sample as f64 + 0.5) * PRIMES[salt % PRIMES.len()].sqrt()).fract()
 }

@@ -5,7 +5,7 @@
 
 use super::context::Context;
 use super::facts::{Facts, Level, facts_of_nodes};
-use super::{AxisName, Error, Monoid, TensorName, Term, Terms, Type};
+use super::{AxisName, Error, Monoid, Term, TensorName, Terms, Type};
 use egg::{Id, RecExpr};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -292,26 +292,28 @@ impl<'a> Evaluator<'a> {
                 (Value::Num(a), Value::Num(z)) => Value::Num(ratio(a, z)),
                 other => return Err(malformed(format!("norm of {other:?}"))),
             },
-            Term::Logsum(a) => match self.pair(a)? {
-                (Value::Num(m), weights) => Value::Num(m + last(&weights)?.ln()),
-                other => return Err(malformed(format!("logsum of {other:?}"))),
-            },
+            Term::Logsum(a) => self.logsum(a)?,
             Term::Top([count, domain, score, force]) => self.top(count, domain, score, force)?,
             Term::Mat(a) => self.eval(a)?,
-            Term::Tensor(_)
-            | Term::Monoid(_)
-            | Term::Type(_)
-            | Term::Value(_)
-            | Term::All(_)
-            | Term::Mask(_)
-            | Term::Upto(_)
-            | Term::From(_)
-            | Term::Blocks(_)
-            | Term::Outer(_)
-            | Term::Inner(_)
-            | Term::Chunks(_)
+            Term::Tensor(_) | Term::Monoid(_) | Term::Type(_) | Term::Value(_) | Term::All(_) | Term::Mask(_)
+            | Term::Upto(_) | Term::From(_) | Term::Blocks(_) | Term::Outer(_) | Term::Inner(_) | Term::Chunks(_)
             | Term::Chunk(_) => return Err(malformed(format!("{} has no value", self.nodes[id]))),
         })
+    }
+
+    /// The other weights of the fold may vary over more axes; they are looked at nowhere in particular.
+    fn logsum(&mut self, fold: Id) -> Result<Value, Error> {
+        let free = self.facts[usize::from(fold)].free.iter().copied();
+        let missing: Vec<(u32, Level)> = free.filter(|binding| !self.bindings.contains_key(binding)).collect();
+        self.bindings.extend(missing.iter().map(|binding| (*binding, 0)));
+        let value = self.pair(fold);
+        for binding in &missing {
+            self.bindings.remove(binding);
+        }
+        match value? {
+            (Value::Num(m), weights) => Ok(Value::Num(m + last(&weights)?.ln())),
+            other => Err(malformed(format!("logsum of {other:?}"))),
+        }
     }
 
     fn array(&self, tensor: Id) -> Result<(TensorName, &'a Array), Error> {

@@ -8,7 +8,7 @@
 use super::build::Builder;
 use super::context::{Context, TensorRole, is_long};
 use super::facts::{Graph, Level};
-use super::{Definition, Monoid, TensorName, Term};
+use super::{Definition, Monoid, Term, TensorName};
 use crate::machine::Machine;
 use egg::{Id, Language, RecExpr};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -17,8 +17,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 pub const TILE: f64 = 64.0;
 /// Chunks of a split domain: enough blocks for a machine from one row.
 pub const CHUNKS: f64 = 32.0;
-/// Price factor of a contraction whose rows are not the definition's: above any real one, below none at all.
-const WRONG_ROWS: f64 = 1e4;
+/// Price of what is only taken if there is nothing else, in seconds: above that of any kernel.
+const UNWANTED: f64 = 1e6;
 
 /// A saturated graph, ready for extraction on one machine.
 pub struct Extractor<'a> {
@@ -41,6 +41,8 @@ struct Node {
     price: f64,
     /// For a fold over all of a long axis: the axis. The halves inside a split fold are not such folds.
     completes: Option<u32>,
+    /// For such a fold: it goes over a whole domain, not over a chunk of one.
+    unsplit: bool,
 }
 
 /// What a definition may be made of.
@@ -71,16 +73,13 @@ impl<'a> Extractor<'a> {
         let visits = Visits::of(graph, &ids);
         let classes = ids.iter().map(|id| {
             let class = &graph[*id];
-            let mut nodes: Vec<Node> = class
-                .nodes
-                .iter()
-                .map(|term| Node {
-                    term: term.clone(),
-                    operands: term.children().iter().map(|child| number[&graph.find(*child)]).collect(),
-                    price: own(graph, machine, &visits, *id, term),
-                    completes: completes(graph, term),
-                })
-                .collect();
+            let mut nodes: Vec<Node> = class.nodes.iter().map(|term| Node {
+                term: term.clone(),
+                operands: term.children().iter().map(|child| number[&graph.find(*child)]).collect(),
+                price: own(graph, machine, &visits, *id, term),
+                completes: completes(graph, term),
+                unsplit: completes(graph, term).is_some() && !is_chunk(graph, term.children()[usize::from(!matches!(term, Term::Mma(_)))]),
+            }).collect();
             // equal prices: the first node; independent of how names were interned
             nodes.sort_by_key(|node| (preference(&node.term), leaf_name(&node.term), node.operands.clone()));
             let free = class.data.free.iter().filter(|(_, level)| *level == Level::Element);
@@ -96,20 +95,14 @@ impl<'a> Extractor<'a> {
     }
 
     /// The cheapest term for a class, `shared` being there for nothing; None if there is none under this choice.
-    pub fn extract(
-        &self,
-        definition: &Definition,
-        root: Id,
-        choice: &Choice,
-        shared: &[&Extracted],
-    ) -> Option<Extracted> {
+    pub fn extract(&self, definition: &Definition, root: Id, choice: &Choice, shared: &[&Extracted]) -> Option<Extracted> {
         let root = *self.number.get(&self.graph.find(root))?;
         let context = &self.graph.analysis.context;
         let order = self.reachable(root, definition, choice);
         let place: HashMap<usize, usize> = order.iter().enumerate().map(|(place, class)| (*class, place)).collect();
         let free: BTreeMap<usize, usize> = shared.iter().flat_map(|s| s.taken.iter().map(|(c, n)| (*c, *n))).collect();
         let price = |class: usize, node: usize| {
-            if free.get(&class) == Some(&node) { 1e-15 } else { self.priced(context, definition, class, node) }
+            if free.get(&class) == Some(&node) { 1e-15 } else { self.priced(context, definition, choice, class, node) }
         };
         for tree in [false, true] {
             let best = self.settle(&order, &place, definition, choice, &price, tree);
@@ -126,6 +119,28 @@ impl<'a> Extractor<'a> {
     pub fn build(&self, extracted: &Extracted, builder: &mut Builder) -> Id {
         let mut done = HashMap::new();
         self.build_class(extracted, extracted.root, builder, &mut done)
+    }
+
+    /// Whether two extracted terms fold over one long domain: only then can they share a fold.
+    pub fn meet(&self, a: &Extracted, b: &Extracted) -> bool {
+        !self.domains(a).is_disjoint(&self.domains(b))
+    }
+
+    /// The classes of the domains that an extracted term folds over completely.
+    fn domains(&self, extracted: &Extracted) -> BTreeSet<usize> {
+        let nodes = extracted.taken.iter().map(|(class, node)| &self.classes[*class].nodes[*node]);
+        let folds = nodes.filter(|node| node.completes.is_some());
+        let domain = |node: &Node| self.whole(node.operands[usize::from(!matches!(node.term, Term::Mma(_)))]);
+        folds.map(domain).collect()
+    }
+
+    /// The class of the domain that a half of a split domain is of.
+    fn whole(&self, domain: usize) -> usize {
+        let split = self.classes[domain].nodes.iter().find_map(|node| match node.term {
+            Term::Outer(_) | Term::Inner(_) | Term::Chunks(_) | Term::Chunk(_) => Some(node.operands[0]),
+            _ => None,
+        });
+        split.map_or(domain, |domain| self.whole(domain))
     }
 
     fn build_class(&self, from: &Extracted, class: usize, builder: &mut Builder, done: &mut HashMap<usize, Id>) -> Id {
@@ -184,16 +199,20 @@ impl<'a> Extractor<'a> {
         name != definition.tensor && (param(name) || choice.loads.contains(name.name()))
     }
 
-    /// The price of a node in a definition: a contraction must have the definition's rows as its own.
-    fn priced(&self, context: &Context, definition: &Definition, class: usize, node: usize) -> f64 {
+    /// The price of a node in a definition: a contraction must have the definition's rows as its own, and long folds
+    /// are split if that is asked for.
+    fn priced(&self, context: &Context, definition: &Definition, choice: &Choice, class: usize, node: usize) -> f64 {
         let node = &self.classes[class].nodes[node];
+        if choice.split && node.unsplit {
+            return UNWANTED;
+        }
         let Term::Mma([_, a, b]) = node.term else { return node.price };
         let wrong = definition.axes.iter().find_map(|axis| {
             let number = context.axis_number(*axis)? as u32;
             let (in_a, in_b) = (self.graph[a].data.varies_over(number), self.graph[b].data.varies_over(number));
             (in_a != in_b).then_some(in_b)
         });
-        if wrong == Some(true) { node.price * WRONG_ROWS } else { node.price }
+        if wrong == Some(true) { UNWANTED } else { node.price }
     }
 
     /// The best node of every class, by repeated improvement. Counted as a tree, shared terms are paid every time: rougher,
@@ -279,12 +298,7 @@ impl<'a> Extractor<'a> {
     }
 
     /// The choices from the root on; None if a term would contain itself.
-    fn follow(
-        &self,
-        root: usize,
-        best: &[Option<Best>],
-        place: &HashMap<usize, usize>,
-    ) -> Option<BTreeMap<usize, usize>> {
+    fn follow(&self, root: usize, best: &[Option<Best>], place: &HashMap<usize, usize>) -> Option<BTreeMap<usize, usize>> {
         let mut taken = BTreeMap::new();
         let mut open = BTreeSet::new();
         let mut stack = vec![(root, false)];
@@ -309,13 +323,6 @@ impl<'a> Extractor<'a> {
     }
 }
 
-impl Extracted {
-    /// Whether two extracted terms have a class in common.
-    pub fn meets(&self, other: &Extracted) -> bool {
-        self.taken.keys().any(|class| other.taken.contains_key(class))
-    }
-}
-
 /// The best term known for a class.
 struct Best {
     node: usize,
@@ -326,9 +333,7 @@ struct Best {
 }
 
 fn members(set: &[u64]) -> impl Iterator<Item = usize> {
-    set.iter()
-        .enumerate()
-        .flat_map(|(word, bits)| (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| word * 64 + bit))
+    set.iter().enumerate().flat_map(|(word, bits)| (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| word * 64 + bit))
 }
 
 /// Of equal prices: restrictions in their canonical order, masks outermost.
@@ -349,12 +354,19 @@ fn leaf_name(term: &Term) -> String {
 
 /// The long axis that a node folds over completely.
 fn completes(graph: &Graph, node: &Term) -> Option<u32> {
-    let (Term::Fold([_, domain, _]) | Term::Mma([domain, ..]) | Term::Top([_, domain, ..])) = *node else {
-        return None;
-    };
+    let (Term::Fold([_, domain, _]) | Term::Mma([domain, ..]) | Term::Top([_, domain, ..])) = *node else { return None };
     let half = |node: &Term| matches!(node, Term::Inner(_) | Term::Chunks(_));
     let (axis, _) = graph[domain].data.binds?;
     (is_long(&graph.analysis.context, axis) && !graph[domain].nodes.iter().any(half)).then_some(axis)
+}
+
+/// Whether a domain is a chunk or the tiles of one.
+fn is_chunk(graph: &Graph, domain: Id) -> bool {
+    graph[domain].nodes.iter().any(|node| match *node {
+        Term::Chunk(_) => true,
+        Term::Outer(inner) => is_chunk(graph, inner),
+        _ => false,
+    })
 }
 
 /// How many values domains have, roughly.
@@ -370,13 +382,7 @@ struct Visits {
 impl Visits {
     fn of(graph: &Graph, ids: &[Id]) -> Self {
         let context = &graph.analysis.context;
-        let size = |id: Id| {
-            graph[id]
-                .data
-                .binds
-                .and_then(|(number, _)| context.axes.get(number as usize))
-                .map_or(1.0, |axis| axis.size as f64)
-        };
+        let size = |id: Id| graph[id].data.binds.and_then(|(number, _)| context.axes.get(number as usize)).map_or(1.0, |axis| axis.size as f64);
         let mut visits = Visits { of: HashMap::new() };
         let domains: Vec<Id> = ids.iter().copied().filter(|id| graph[*id].data.binds.is_some()).collect();
         // domains nest as deep as there are domains, at most
@@ -390,9 +396,7 @@ impl Visits {
                     let found = match *node {
                         Term::All(_) => part(1.0),
                         Term::Mask([domain, _]) => inner(domain),
-                        Term::Upto([domain, _]) | Term::From([domain, _]) => {
-                            inner(domain).and_then(|(_, had)| part(had * 0.5))
-                        }
+                        Term::Upto([domain, _]) | Term::From([domain, _]) => inner(domain).and_then(|(_, had)| part(had * 0.5)),
                         Term::Blocks([domain, list, block]) => {
                             inner(domain).and_then(|(_, had)| part(had.min(listed(graph, list, block) / whole)))
                         }
@@ -474,55 +478,26 @@ fn own(graph: &Graph, machine: &Machine, visits: &Visits, class: Id, node: &Term
     let scalar = |operations: f64| operations / machine.scalar_rate;
     let price = match *node {
         // leaves, and what only says where values are
-        Term::Int(_)
-        | Term::Num(_)
-        | Term::Bool(_)
-        | Term::Axis(_)
-        | Term::Len(_)
-        | Term::Tensor(_)
-        | Term::Monoid(_)
-        | Term::Type(_)
-        | Term::Value(_)
-        | Term::All(_)
-        | Term::Pair(_)
-        | Term::Fst(_)
-        | Term::Snd(_) => 0.0,
+        Term::Int(_) | Term::Num(_) | Term::Bool(_) | Term::Axis(_) | Term::Len(_) | Term::Tensor(_) | Term::Monoid(_)
+        | Term::Type(_) | Term::Value(_) | Term::All(_) | Term::Pair(_) | Term::Fst(_) | Term::Snd(_) => 0.0,
         // a mask is a test per value of the domain inside
         Term::Mask([domain, _]) => scalar(count * visits.at(graph, domain)),
         // bounds and addresses are computed once per tile, or once
-        Term::Blocks(_)
-        | Term::Upto(_)
-        | Term::From(_)
-        | Term::Outer(_)
-        | Term::Inner(_)
-        | Term::Chunks(_)
+        Term::Blocks(_) | Term::Upto(_) | Term::From(_) | Term::Outer(_) | Term::Inner(_) | Term::Chunks(_)
         | Term::Chunk(_) => 1e-12,
-        Term::IntAdd(_)
-        | Term::IntSub(_)
-        | Term::IntMul(_)
-        | Term::IntDiv(_)
-        | Term::IntRem(_)
-        | Term::IntMin(_)
+        Term::IntAdd(_) | Term::IntSub(_) | Term::IntMul(_) | Term::IntDiv(_) | Term::IntRem(_) | Term::IntMin(_)
         | Term::IntMax(_) => 0.0,
         Term::Fold([monoid, domain, body]) => {
             let elements = count * visits.at(graph, domain);
             let lse = graph[monoid].nodes.contains(&Term::Monoid(Monoid::Lse));
-            if lse {
-                scalar(3.0 * elements) + 2.0 * values(graph, scores(graph, body)) / machine.exp_rate
-            } else {
-                scalar(elements)
-            }
+            if lse { scalar(3.0 * elements) + 2.0 * values(graph, scores(graph, body)) / machine.exp_rate } else { scalar(elements) }
         }
         Term::Mma([domain, ..]) => 2.0 * count * visits.at(graph, domain) / machine.matrix_rate,
         Term::Top([_, domain, ..]) => scalar(4.0 * count * visits.at(graph, domain)),
         Term::Load(_) | Term::List(_) => scalar(0.25 * count),
-        Term::Exp(_)
-        | Term::Log(_)
-        | Term::Tanh(_)
-        | Term::Sigmoid(_)
-        | Term::Silu(_)
-        | Term::Gelu(_)
-        | Term::Sqrt(_) => count / machine.exp_rate,
+        Term::Exp(_) | Term::Log(_) | Term::Tanh(_) | Term::Sigmoid(_) | Term::Silu(_) | Term::Gelu(_) | Term::Sqrt(_) => {
+            count / machine.exp_rate
+        }
         Term::Mat(_) => machine.launch + count * 8.0 / machine.memory,
         _ => scalar(count),
     };

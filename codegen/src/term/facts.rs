@@ -28,11 +28,20 @@ pub type Binding = (u32, Level);
 pub struct Facts {
     /// What the value varies over.
     pub free: BTreeSet<Binding>,
+    /// What the last component varies over: of a pair that of its second part, of anything else all of it.
+    pub last: BTreeSet<Binding>,
+    /// What the log-sum-exp of an lse element varies over: its score and its last weight, but not its other weights.
+    pub sum: BTreeSet<Binding>,
     /// What a domain binds; None for anything but domains.
     pub binds: Option<Binding>,
 }
 
 impl Facts {
+    /// A value that is no pair.
+    fn single(free: BTreeSet<Binding>, binds: Option<Binding>) -> Self {
+        Facts { last: free.clone(), sum: free.clone(), free, binds }
+    }
+
     /// Whether the value is the same for all values of what a domain binds.
     pub fn free_of(&self, domain: &Facts) -> bool {
         domain.binds.is_none_or(|bound| !self.free.contains(&bound))
@@ -46,49 +55,57 @@ impl Facts {
 
 /// The facts of a node from those of its operands. Axes that the context does not have get the number `u32::MAX`.
 pub fn facts<'a>(context: &Context, node: &Term, of: impl Fn(Id) -> &'a Facts) -> Facts {
-    // everything that `parts` vary over, but not what `domain` binds, and what the domain's bounds vary over
-    let under = |domain: Id, parts: &[Id]| {
+    // everything that the parts vary over, but not what `domain` binds, and what the domain's bounds vary over
+    let without = |domain: Id, mut free: BTreeSet<Binding>| {
         let domain = of(domain);
-        let mut free: BTreeSet<Binding> = parts.iter().flat_map(|part| of(*part).free.iter().copied()).collect();
         if let Some(bound) = domain.binds {
             free.remove(&bound);
         }
         free.extend(&domain.free);
         free
     };
+    let all = |parts: &[Id]| -> BTreeSet<Binding> { parts.iter().flat_map(|part| of(*part).free.iter().copied()).collect() };
+    let restricted = |domain: Id, parts: &[Id]| Facts::single(without(domain, all(parts)), of(domain).binds);
+    let folded = |domain: Id, parts: &[Id]| Facts::single(without(domain, all(parts)), None);
     // the two halves of a split domain
     let outside = |domain: Id, level| {
         let domain = of(domain);
-        Facts { free: domain.free.clone(), binds: domain.binds.map(|(axis, _)| (axis, level)) }
+        Facts::single(domain.free.clone(), domain.binds.map(|(axis, _)| (axis, level)))
     };
     let inside = |domain: Id, level| {
-        let mut facts = of(domain).clone();
-        facts.free.extend(facts.binds.map(|(axis, _)| (axis, level)));
-        facts
+        let domain = of(domain);
+        let mut free = domain.free.clone();
+        free.extend(domain.binds.map(|(axis, _)| (axis, level)));
+        Facts::single(free, domain.binds)
     };
     match node {
         Term::Axis(axis) => {
             let number = context.axis_number(*axis).map_or(u32::MAX, |number| number as u32);
-            Facts { free: BTreeSet::from([(number, Level::Element)]), binds: None }
+            Facts::single(BTreeSet::from([(number, Level::Element)]), None)
         }
-        Term::All(axis) => Facts { free: BTreeSet::new(), binds: of(*axis).free.first().copied() },
+        Term::All(axis) => Facts::single(BTreeSet::new(), of(*axis).free.first().copied()),
         Term::Mask([domain, part]) | Term::Upto([domain, part]) | Term::From([domain, part]) => {
-            Facts { free: under(*domain, &[*part]), binds: of(*domain).binds }
+            restricted(*domain, &[*part])
         }
-        Term::Blocks([domain, list, block]) => {
-            Facts { free: under(*domain, &[*list, *block]), binds: of(*domain).binds }
-        }
+        Term::Blocks([domain, list, block]) => restricted(*domain, &[*list, *block]),
         Term::Outer(domain) => outside(*domain, Level::Tile),
         Term::Inner(domain) => inside(*domain, Level::Tile),
         Term::Chunks(domain) => outside(*domain, Level::Chunk),
         Term::Chunk(domain) => inside(*domain, Level::Chunk),
-        Term::Fold([_, domain, body]) => Facts { free: under(*domain, &[*body]), binds: None },
-        Term::Mma([domain, a, b]) => Facts { free: under(*domain, &[*a, *b]), binds: None },
-        Term::Top([_, domain, score, force]) => Facts { free: under(*domain, &[*score, *force]), binds: None },
-        other => {
-            let free = other.children().iter().flat_map(|child| of(*child).free.iter().copied()).collect();
-            Facts { free, binds: None }
+        Term::Fold([_, domain, body]) => {
+            let body = of(*body);
+            let part = |part: &BTreeSet<Binding>| without(*domain, part.clone());
+            Facts { free: part(&body.free), last: part(&body.last), sum: part(&body.sum), binds: None }
         }
+        Term::Mma([domain, a, b]) => folded(*domain, &[*a, *b]),
+        Term::Top([_, domain, score, force]) => folded(*domain, &[*score, *force]),
+        Term::Pair([a, b]) => {
+            let last = of(*b).last.clone();
+            Facts { free: all(&[*a, *b]), sum: &of(*a).free | &last, last, binds: None }
+        }
+        Term::Mat(x) => of(*x).clone(),
+        Term::Logsum(x) => Facts::single(of(*x).sum.clone(), None),
+        other => Facts::single(all(other.children()), None),
     }
 }
 
@@ -121,12 +138,15 @@ impl Analysis<Term> for Knowledge {
 
     fn merge(&mut self, a: &mut Facts, b: Facts) -> DidMerge {
         // Equal terms have equal values, so the value varies over no more than either of them says.
-        let free: BTreeSet<Binding> = a.free.intersection(&b.free).copied().collect();
+        let narrow = |a: &mut BTreeSet<Binding>, b: &BTreeSet<Binding>| {
+            let (had, other) = (a.len(), b.len());
+            a.retain(|binding| b.contains(binding));
+            DidMerge(a.len() != had, a.len() != other)
+        };
         let binds = a.binds.or(b.binds);
-        let merged =
-            DidMerge(free.len() != a.free.len() || binds != a.binds, free.len() != b.free.len() || binds != b.binds);
-        *a = Facts { free, binds };
-        merged
+        let bound = DidMerge(binds != a.binds, binds != b.binds);
+        a.binds = binds;
+        narrow(&mut a.free, &b.free) | narrow(&mut a.last, &b.last) | narrow(&mut a.sum, &b.sum) | bound
     }
 }
 

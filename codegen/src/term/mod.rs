@@ -29,22 +29,23 @@ pub mod affine;
 pub mod build;
 pub mod context;
 pub mod cost;
+mod display;
 mod error;
 pub mod eval;
+mod explain;
 pub mod extract;
 pub mod facts;
 mod optimise;
+pub mod rules;
 #[cfg(test)]
 mod optimise_tests;
-#[cfg(test)]
-mod programs;
-pub mod rules;
 mod translate;
 
 pub use error::Error;
+pub use explain::{Explanation, Step, explain};
 pub use optimise::{
-    Candidate, Considered, ITERATION_LIMIT, NODE_LIMIT, Optimised, Options, Saturated, Saturation, optimise,
-    optimise_in, saturate,
+    Candidate, Considered, ITERATION_LIMIT, NODE_LIMIT, Optimised, Options, Saturated, Saturation, optimise, optimise_in,
+    saturate,
 };
 pub use translate::translate;
 

@@ -2,7 +2,7 @@
 
 use super::build::Builder;
 use super::context::Context;
-use super::cost::{CostTable, cost, loaded};
+use super::cost::{CostTable, cost, loaded, needs};
 use super::extract::{Choice, Extracted, Extractor, expression};
 use super::facts::{Graph, Knowledge};
 use super::rules::{self, Law};
@@ -170,8 +170,9 @@ pub fn optimise_in(terms: &Terms, context: &Context, machine: &Machine, options:
     let laws = rules::laws(terms, &options.without)?;
     let saturated = saturate(terms, context, &laws, false);
     let extractor = Extractor::new(&saturated.graph, machine);
+    let needs = needs(terms);
     let mut search =
-        Search { terms, context, roots: &saturated.roots, extractor, alone: HashMap::new(), ways: Vec::new() };
+        Search { terms, context, roots: &saturated.roots, needs, extractor, alone: HashMap::new(), ways: Vec::new() };
     search.climb()?;
     search.split();
     let Search { mut ways, .. } = search;
@@ -195,6 +196,8 @@ struct Search<'a> {
     terms: &'a Terms,
     context: &'a Context,
     roots: &'a [Id],
+    /// Which definitions each needs, directly or not.
+    needs: Vec<BTreeSet<usize>>,
     extractor: Extractor<'a>,
     /// Definitions extracted by themselves, by number and choice.
     alone: HashMap<(usize, Choice), Option<Extracted>>,
@@ -238,8 +241,7 @@ impl Search<'_> {
         let number = |name| self.terms.definitions.iter().position(|definition| definition.tensor == name);
         let stored = best.terms.definitions.iter().filter_map(|definition| number(definition.tensor)).collect();
         let small = best.cost.kernels.iter().filter(|kernel| kernel.blocks < self.extractor.machine().units as f64);
-        let split: BTreeSet<usize> =
-            small.flat_map(|kernel| &kernel.definitions).filter_map(|name| number(*name)).collect();
+        let split: BTreeSet<usize> = small.flat_map(|kernel| &kernel.definitions).filter_map(|name| number(*name)).collect();
         if !split.is_empty() {
             // no way to split them: nothing is added
             let _ = self.look_at(&Layout { stored, split });
@@ -261,10 +263,10 @@ impl Search<'_> {
         let definitions = &self.terms.definitions;
         // what the results need, from the last definition to the first
         let mut chosen: BTreeMap<usize, Extracted> = BTreeMap::new();
-        let mut needed: BTreeSet<usize> = (0..definitions.len()).filter(|number| definitions[*number].result).collect();
+        let mut needed: BTreeSet<usize> =
+            (0..definitions.len()).filter(|number| definitions[*number].result).collect();
         while let Some(number) = needed.iter().rev().find(|number| !chosen.contains_key(number)).copied() {
-            let extracted =
-                self.extract(number, layout, &[]).ok_or_else(|| definitions[number].tensor.name().to_string())?;
+            let extracted = self.extract(number, layout, &[]).ok_or_else(|| definitions[number].tensor.name().to_string())?;
             needed.extend(self.loads(&extracted));
             chosen.insert(number, extracted);
         }
@@ -303,7 +305,7 @@ impl Search<'_> {
                 .iter()
                 .filter(independent)
                 .map(|other| chosen[other].clone())
-                .filter(|other| other.meets(&chosen[number]))
+                .filter(|other| self.extractor.meet(other, &chosen[number]))
                 .collect();
             if with.is_empty() {
                 continue;
@@ -319,12 +321,17 @@ impl Search<'_> {
 
     fn extract(&mut self, number: usize, layout: &Layout, shared: &[&Extracted]) -> Option<Extracted> {
         let definition = &self.terms.definitions[number];
-        let loads = layout.stored.range(..number).map(|other| self.terms.definitions[*other].tensor.name()).collect();
-        let choice = Choice { loads, split: layout.split.contains(&number) };
+        let split = layout.split.contains(&number);
+        let names = |numbers: &mut dyn Iterator<Item = &usize>| {
+            numbers.map(|other| self.terms.definitions[*other].tensor.name()).collect()
+        };
         if !shared.is_empty() {
-            return self.extractor.extract(definition, self.roots[number], &choice, shared);
+            // a shared fold may load what this definition alone does not need
+            let loads = names(&mut layout.stored.range(..number));
+            return self.extractor.extract(definition, self.roots[number], &Choice { loads, split }, shared);
         }
-        let key = (number, choice);
+        let loads = names(&mut layout.stored.intersection(&self.needs[number]));
+        let key = (number, Choice { loads, split });
         if let Some(known) = self.alone.get(&key) {
             return known.clone();
         }

@@ -51,7 +51,7 @@ fn causal(shape: &Shape, lengths: Lengths<'_>) {
         lists: &[],
         definitions: &[
             ("lse", &["t", "g", "r"], format!("(logsum {f})")),
-            ("o", &["t", "g", "r", "e"], format!("(norm {f})")),
+            ("o", &["t", "g", "r", "e"], format!("(norm (snd {f}))")),
         ],
         element: shape.element,
     }
@@ -126,8 +126,12 @@ fn window_and_listed_blocks() {
         ],
         lists: &[("chosen", &["t", "g", "n"])],
         definitions: &[
-            ("ow", &["t", "g", "r", "e"], format!("(* (load $gate @t @g @r 2) (norm {w}))")),
-            ("o", &["t", "g", "r", "e"], format!("(+ (load $ow @t @g @r @e) (* (load $gate @t @g @r 1) (norm {a})))")),
+            ("ow", &["t", "g", "r", "e"], format!("(* (load $gate @t @g @r 2) (norm (snd {w})))")),
+            (
+                "o",
+                &["t", "g", "r", "e"],
+                format!("(+ (load $ow @t @g @r @e) (* (load $gate @t @g @r 1) (norm (snd {a}))))"),
+            ),
         ],
         element: DType::F32,
     }

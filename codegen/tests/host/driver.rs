@@ -74,7 +74,7 @@ impl<'p> Machine<'p> {
         let sequences = lengths.first().map_or(1, |l| l.1.len());
         let mut machine = Machine { plan, sequences, lengths: HashMap::new(), memory: HashMap::new() };
         for axis in &plan.axes {
-            if axis.extent == PlanExtent::Runtime {
+            if !matches!(axis.extent, PlanExtent::Const(_)) {
                 let given = lengths.iter().find(|l| l.0 == axis.name.name());
                 let given = given.unwrap_or_else(|| panic!("no lengths for {}", axis.name));
                 assert_eq!(given.1.len(), sequences);

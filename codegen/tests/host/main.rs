@@ -1,5 +1,8 @@
 //! Host kernels against plain loops in f64, run through the JIT on every instruction set that the CPU has.
 
 mod attention;
+mod code;
 mod driver;
+mod elements;
+mod lists;
 mod program;

@@ -74,7 +74,7 @@ impl Text<'_> {
                 result: true,
             });
         }
-        let plan = plan(&terms, &program, tiling).expect("a plan");
+        let plan = plan(&terms, &program, tiling).expect("a plan").plan;
         assert_eq!(verify(&plan), []);
         plan
     }

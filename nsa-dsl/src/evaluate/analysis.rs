@@ -226,9 +226,10 @@ impl Analysis {
         let mut costly = vec![false; program.exprs.len()];
         for expr in found {
             let node = program.expr(expr);
+            // What is remembered costs those who use it nothing.
             let mut heavy =
                 matches!(node, Expr::Fold { .. } | Expr::Member(..) | Expr::Unary(Unary::Exp | Unary::Log, _));
-            node.children(|child| heavy |= costly[child.0 as usize]);
+            node.children(|child| heavy |= costly[child.0 as usize] && plan.memory[child.0 as usize].is_none());
             costly[expr.0 as usize] = heavy;
             let number = match node {
                 Expr::Fold { .. } | Expr::Member(..) => true,

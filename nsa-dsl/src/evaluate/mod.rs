@@ -7,8 +7,10 @@
 
 mod analysis;
 mod arrays;
+mod memory;
 mod rows;
 mod sequence;
+mod vector;
 mod walk;
 
 pub use arrays::{Array, EvalError, Inputs, Outputs, Values};

@@ -30,10 +30,11 @@ pub(super) fn compute(sequence: &Sequence, tensor: TensorId, at: usize) -> Row {
                 Some(vector) => {
                     outer.pop();
                     let length = sequence.extents[vector.0 as usize] as usize;
+                    let places: Vec<usize> = (0..length).collect();
                     for_each(&mut walk, &outer, |walk| {
                         let start = row.len();
                         row.resize(start + length, 0.0);
-                        walk.vector(*expr, vector, &mut row[start..]);
+                        walk.vector(*expr, vector, &places, &mut row[start..]);
                     });
                 }
             }
@@ -58,6 +59,7 @@ fn for_each(walk: &mut Walk, axes: &[AxisId], mut body: impl FnMut(&mut Walk)) {
         walk.at[axis.0 as usize] = 0;
     }
     loop {
+        walk.version += 1;
         body(walk);
         let mut place = axes.len();
         loop {

@@ -32,12 +32,23 @@ pub(super) struct Stored<'a> {
     pub data: Data<'a>,
 }
 
+/// How a load whose indices are axes and constants finds its element: always inside its tensor.
+pub(super) struct Access {
+    /// The axis that chooses the row, if the tensor has rows.
+    pub row: Option<AxisId>,
+    pub offset: usize,
+    /// Axes with the distances of neighbours along them.
+    pub terms: Vec<(AxisId, usize)>,
+}
+
 /// One sequence's tensors, evaluated as they are asked for.
 pub(super) struct Sequence<'a> {
     pub program: &'a Program,
     pub analysis: Arc<Analysis>,
     pub extents: Vec<i64>,
     pub tensors: Vec<Stored<'a>>,
+    /// For each expression that is such a load.
+    pub accesses: Vec<Option<Access>>,
     failed: AtomicBool,
     error: Mutex<Option<EvalError>>,
 }
@@ -81,7 +92,16 @@ impl<'a> Sequence<'a> {
             };
             tensors.push(Stored { shape, strides, data });
         }
-        Ok(Sequence { program, analysis, extents, tensors, failed: AtomicBool::new(false), error: Mutex::new(None) })
+        let accesses = program.exprs.iter().map(|expr| access(program, &tensors, &extents, expr)).collect();
+        Ok(Sequence {
+            program,
+            analysis,
+            extents,
+            tensors,
+            accesses,
+            failed: AtomicBool::new(false),
+            error: Mutex::new(None),
+        })
     }
 
     pub fn is_integer(&self, tensor: TensorId) -> bool {
@@ -200,4 +220,31 @@ impl<'a> Sequence<'a> {
             }
         }
     }
+}
+
+/// The simple way to an element, if there is one.
+fn access(program: &Program, tensors: &[Stored], extents: &[i64], expr: &Expr) -> Option<Access> {
+    let Expr::Load(tensor, index) = expr else { return None };
+    let stored = &tensors[tensor.0 as usize];
+    let row_place = match stored.data {
+        Data::Rows(place, _) => place,
+        _ => None,
+    };
+    let mut access = Access { row: None, offset: 0, terms: vec![] };
+    for (place, &index) in index.iter().enumerate() {
+        match *program.expr(index) {
+            Expr::Axis(axis) if extents[axis.0 as usize] <= stored.shape[place] => {
+                if Some(place) == row_place {
+                    access.row = Some(axis);
+                } else {
+                    access.terms.push((axis, stored.strides[place]));
+                }
+            }
+            Expr::Int(value) if Some(place) != row_place && (0..stored.shape[place]).contains(&value) => {
+                access.offset += value as usize * stored.strides[place];
+            }
+            _ => return None,
+        }
+    }
+    Some(access)
 }

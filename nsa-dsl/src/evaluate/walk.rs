@@ -1,30 +1,23 @@
-//! Expressions at given values of the axes: one value, or a vector along one axis.
+//! Expressions at given values of the axes.
 
 use super::analysis::Plan;
+use super::memory::{Allowed, Memory};
 use super::sequence::{Data, Row, Sequence};
 use crate::program::*;
-
-/// Most elements that one memory may have; what would need more is computed again each time.
-const MEMORY_LIMIT: usize = 1 << 24;
-
-/// Remembered values of an expression: valid for one set of values of the axes that stand still.
-#[derive(Default)]
-struct Memory {
-    still: Vec<i64>,
-    strides: Vec<usize>,
-    /// When each value was set; 0 means never.
-    stamps: Vec<u32>,
-    values: Vec<f64>,
-    now: u32,
-}
+use std::rc::Rc;
 
 /// Evaluates expressions of one definition.
 pub(super) struct Walk<'s, 'a> {
     pub sequence: &'s Sequence<'a>,
-    plan: &'s Plan,
+    pub(super) plan: &'s Plan,
     /// The values of the axes.
     pub at: Vec<i64>,
-    memories: Vec<Memory>,
+    /// Counts how often the values of the definition's own axes, but the one of vectors, may have changed.
+    pub version: u64,
+    /// Which axes these are.
+    own: Vec<bool>,
+    pub(super) memories: Vec<Memory>,
+    allowed: Vec<Allowed>,
     spare: Vec<Vec<f64>>,
 }
 
@@ -32,65 +25,42 @@ impl<'s, 'a> Walk<'s, 'a> {
     pub fn new(sequence: &'s Sequence<'a>, plan: &'s Plan) -> Self {
         let mut memories = vec![];
         memories.resize_with(plan.memories.len(), Memory::default);
-        Walk { sequence, plan, at: vec![0; sequence.extents.len()], memories, spare: vec![] }
+        let mut own = vec![false; sequence.extents.len()];
+        plan.memories.iter().flat_map(|(still, _)| still).for_each(|axis| own[axis.0 as usize] = true);
+        let at = vec![0; sequence.extents.len()];
+        Walk { sequence, plan, at, version: 1, own, memories, allowed: vec![], spare: vec![] }
     }
 
-    fn expr(&self, id: ExprId) -> &'s Expr {
+    pub(super) fn expr(&self, id: ExprId) -> &'s Expr {
         let program: &'s Program = self.sequence.program;
         program.expr(id)
     }
 
-    /// Where a memory keeps the value for the present axes, and the value if it is there; None if nothing is kept.
-    fn recall(&mut self, number: u32) -> Option<(usize, Option<f64>)> {
-        let (still, running) = &self.plan.memories[number as usize];
-        let memory = &mut self.memories[number as usize];
-        if memory.now == 0 {
-            let mut size = 1usize;
-            for axis in running {
-                memory.strides.push(size);
-                size = size.saturating_mul(self.sequence.extents[axis.0 as usize] as usize);
-            }
-            if size <= MEMORY_LIMIT {
-                memory.stamps = vec![0; size];
-                memory.values = vec![0.0; size];
-            }
-            memory.still = still.iter().map(|axis| self.at[axis.0 as usize]).collect();
-            memory.now = 1;
+    /// Moves an axis that a fold runs along.
+    pub(super) fn step(&mut self, axis: AxisId, value: i64) {
+        self.at[axis.0 as usize] = value;
+        if self.own[axis.0 as usize] {
+            self.version += 1;
         }
-        if memory.values.is_empty() {
-            return None;
-        }
-        let mut same = true;
-        for (old, axis) in memory.still.iter_mut().zip(still) {
-            let new = self.at[axis.0 as usize];
-            same &= *old == new;
-            *old = new;
-        }
-        if !same {
-            memory.now = memory.now.wrapping_add(1);
-            if memory.now == 0 {
-                memory.stamps.fill(0);
-                memory.now = 1;
-            }
-        }
-        let slot: usize =
-            running.iter().zip(&memory.strides).map(|(axis, stride)| self.at[axis.0 as usize] as usize * stride).sum();
-        Some((slot, (memory.stamps[slot] == memory.now).then(|| memory.values[slot])))
     }
 
     fn remembered(&mut self, id: ExprId, compute: impl FnOnce(&mut Self) -> f64) -> f64 {
         let Some(number) = self.plan.memory[id.0 as usize] else { return compute(self) };
-        match self.recall(number) {
-            None => compute(self),
-            Some((_, Some(value))) => value,
-            Some((slot, None)) => {
-                let value = compute(self);
-                let memory = &mut self.memories[number as usize];
-                memory.values[slot] = value;
-                memory.stamps[slot] = memory.now;
-                value
-            }
+        let axes = &self.plan.memories[number as usize];
+        let memory = &mut self.memories[number as usize];
+        if !memory.refresh(axes, self.sequence, &self.at, self.version) {
+            return compute(self);
         }
+        let (slot, _) = memory.slot(&axes.1, &self.at, None);
+        if let Some(value) = memory.get(slot) {
+            return value;
+        }
+        let value = compute(self);
+        let memory = &mut self.memories[number as usize];
+        // Folds inside may have moved axes and moved them back.
+        memory.refresh(axes, self.sequence, &self.at, self.version);
+        memory.set(slot, value);
+        value
     }
 
     /// An integer.
@@ -104,7 +74,7 @@ impl<'s, 'a> Walk<'s, 'a> {
                 let chosen = if self.holds(*p) { *a } else { *b };
                 self.integer(chosen)
             }
-            Expr::Load(tensor, index) => match self.element(*tensor, index) {
+            Expr::Load(tensor, index) => match self.load(id, *tensor, index) {
                 Some((Slice::Integer(values), offset)) => values[offset],
                 _ => 0,
             },
@@ -189,6 +159,28 @@ impl<'s, 'a> Walk<'s, 'a> {
         Some((slice, offset))
     }
 
+    /// The same for a whole load, by the simple way if it has one.
+    fn load(&mut self, id: ExprId, tensor: TensorId, index: &[ExprId]) -> Option<(Slice<'s>, usize)> {
+        let sequence: &'s Sequence<'a> = self.sequence;
+        let Some(access) = &sequence.accesses[id.0 as usize] else { return self.element(tensor, index) };
+        let mut offset = access.offset;
+        for &(axis, stride) in &access.terms {
+            offset += self.at[axis.0 as usize] as usize * stride;
+        }
+        let slice = match &sequence.tensors[tensor.0 as usize].data {
+            Data::Real(values) => Slice::Real(values),
+            Data::Integer(values) => Slice::Integer(values),
+            Data::Rows(_, rows) => {
+                let row = access.row.map_or(0, |axis| self.at[axis.0 as usize] as usize);
+                match sequence.row(tensor, rows, row) {
+                    Row::Real(values) => Slice::Real(values),
+                    Row::Integer(values) => Slice::Integer(values),
+                }
+            }
+        };
+        Some((slice, offset))
+    }
+
     /// A floating value.
     pub fn real(&mut self, id: ExprId) -> f64 {
         self.remembered(id, |walk| walk.real_anew(id))
@@ -198,7 +190,7 @@ impl<'s, 'a> Walk<'s, 'a> {
         match self.expr(id) {
             Expr::Num(value) => *value,
             Expr::ToFloat(a) => self.integer(*a) as f64,
-            Expr::Load(tensor, index) => match self.element(*tensor, index) {
+            Expr::Load(tensor, index) => match self.load(id, *tensor, index) {
                 Some((Slice::Real(values), offset)) => values[offset],
                 _ => f64::NAN,
             },
@@ -219,36 +211,70 @@ impl<'s, 'a> Walk<'s, 'a> {
     }
 
     fn fold(&mut self, id: ExprId, monoid: Monoid, axis: AxisId, body: ExprId) -> f64 {
-        let sequence: &'s Sequence<'a> = self.sequence;
-        let Some(plan) = &sequence.analysis.folds[id.0 as usize] else { return f64::NAN };
-        let (first, last) = self.range(id, axis);
-        if first > last {
-            return monoid.identity();
-        }
         let before = self.at[axis.0 as usize];
-        let mut total = monoid.identity();
-        if let Some((a, b)) = plan.dot {
-            self.at[axis.0 as usize] = first;
+        let total = if let Some((a, b)) = self.sequence.analysis.folds[id.0 as usize].as_ref().and_then(|plan| plan.dot)
+        {
+            let (first, last) = self.range(id, axis);
+            if first > last {
+                return monoid.identity();
+            }
+            self.step(axis, first);
             let count = (last - first + 1) as usize;
-            let lanes = (self.lane(a, axis, count), self.lane(b, axis, count));
-            self.at[axis.0 as usize] = before;
-            return match lanes {
+            match (self.lane(a, axis, count), self.lane(b, axis, count)) {
                 (Some(a), Some(b)) => a.dot(&b, count),
                 _ => f64::NAN,
-            };
-        }
-        for value in first..=last {
-            self.at[axis.0 as usize] = value;
-            if plan.conditions.iter().all(|&condition| self.holds(condition)) {
-                total = combine(monoid, total, self.real(body));
             }
-        }
-        self.at[axis.0 as usize] = before;
+        } else {
+            let values = self.allowed(id, axis);
+            let mut terms = self.take(values.len());
+            self.vector(body, axis, &values, &mut terms);
+            let total = terms.iter().fold(monoid.identity(), |total, &x| combine(monoid, total, x));
+            self.give(terms);
+            total
+        };
+        self.step(axis, before);
         total
     }
 
+    /// The values of a fold's axis that its guard allows.
+    pub(super) fn allowed(&mut self, id: ExprId, axis: AxisId) -> Rc<[usize]> {
+        let sequence: &'s Sequence<'a> = self.sequence;
+        let Expr::Fold { guard, .. } = self.expr(id) else { return Rc::new([]) };
+        let known = self.allowed.iter().position(|known| known.guard == *guard && known.axis == axis);
+        if let Some(known) = known.map(|known| &self.allowed[known])
+            && known.others.iter().all(|&(axis, value)| self.at[axis.0 as usize] == value)
+        {
+            return known.values.clone();
+        }
+        let others = (0..sequence.extents.len() as u32)
+            .map(AxisId)
+            .filter(|&other| other != axis && guard.is_some_and(|guard| sequence.analysis.depends(guard, other)))
+            .map(|axis| (axis, self.at[axis.0 as usize]))
+            .collect();
+        let (first, last) = self.range(id, axis);
+        let mut values = vec![];
+        if let Some(plan) = &sequence.analysis.folds[id.0 as usize] {
+            let before = self.at[axis.0 as usize];
+            for value in first..=last {
+                self.step(axis, value);
+                if plan.conditions.iter().all(|&condition| self.holds(condition)) {
+                    values.push(value as usize);
+                }
+            }
+            self.step(axis, before);
+        }
+        let values: Rc<[usize]> = values.into();
+        let now = Allowed { guard: *guard, axis, others, values: values.clone() };
+        // Conditions may hold folds of their own: look again for the place.
+        match self.allowed.iter_mut().find(|known| known.guard == *guard && known.axis == axis) {
+            Some(known) => *known = now,
+            None => self.allowed.push(now),
+        }
+        values
+    }
+
     /// First and last value that the bounds of a fold allow.
-    fn range(&mut self, id: ExprId, axis: AxisId) -> (i64, i64) {
+    pub(super) fn range(&mut self, id: ExprId, axis: AxisId) -> (i64, i64) {
         let sequence: &'s Sequence<'a> = self.sequence;
         let (mut first, mut last) = (0, sequence.extents[axis.0 as usize] - 1);
         let Some(plan) = &sequence.analysis.folds[id.0 as usize] else { return (0, -1) };
@@ -270,9 +296,9 @@ impl<'s, 'a> Walk<'s, 'a> {
 
     /// The elements of a load along an axis from its present value on, if the load is one of which
     /// [`Analysis::is_lane`](super::analysis::Analysis::is_lane) holds and all `count` are there.
-    fn lane(&mut self, load: ExprId, axis: AxisId, count: usize) -> Option<Lane<'s>> {
+    pub(super) fn lane(&mut self, load: ExprId, axis: AxisId, count: usize) -> Option<Lane<'s>> {
         let Expr::Load(tensor, index) = self.expr(load) else { return None };
-        let place = index.iter().position(|&e| *self.expr(e) == Expr::Axis(axis))?;
+        let place = index.iter().position(|&e| matches!(self.expr(e), Expr::Axis(other) if *other == axis))?;
         let last = self.at[axis.0 as usize] + count as i64 - 1;
         let stored = &self.sequence.tensors[tensor.0 as usize];
         let stride = stored.strides[place];
@@ -280,142 +306,26 @@ impl<'s, 'a> Walk<'s, 'a> {
             self.sequence.out_of_range(*tensor, place, last);
             return None;
         }
-        match self.element(*tensor, index)? {
+        match self.load(load, *tensor, index)? {
             (Slice::Real(values), offset) => Some(Lane { values: &values[offset..], stride }),
             _ => None,
         }
     }
 
-    /// The values of an expression for all values of an axis.
-    pub fn vector(&mut self, id: ExprId, axis: AxisId, out: &mut [f64]) {
-        if out.is_empty() {
-            return;
-        }
-        let sequence: &'s Sequence<'a> = self.sequence;
-        let depends = |expr: ExprId| sequence.analysis.depends(expr, axis);
-        if !depends(id) {
-            out.fill(self.real(id));
-            return;
-        }
-        match self.expr(id) {
-            Expr::Load(..) if sequence.analysis.is_lane(sequence.program, id, axis) => {
-                self.at[axis.0 as usize] = 0;
-                match self.lane(id, axis, out.len()) {
-                    Some(lane) => (0..out.len()).for_each(|i| out[i] = lane.values[i * lane.stride]),
-                    None => out.fill(f64::NAN),
-                }
-            }
-            Expr::Unary(op, a) => {
-                self.vector(*a, axis, out);
-                out.iter_mut().for_each(|x| *x = op.apply(*x));
-            }
-            Expr::Cast(dtype, a) => {
-                self.vector(*a, axis, out);
-                out.iter_mut().for_each(|x| *x = dtype.round(*x));
-            }
-            Expr::StopGradient(a) => self.vector(*a, axis, out),
-            Expr::Binary(op, a, b) if !depends(*a) => {
-                let a = self.real(*a);
-                self.vector(*b, axis, out);
-                out.iter_mut().for_each(|x| *x = op.apply(a, *x));
-            }
-            Expr::Binary(op, a, b) if !depends(*b) => {
-                let b = self.real(*b);
-                self.vector(*a, axis, out);
-                out.iter_mut().for_each(|x| *x = op.apply(*x, b));
-            }
-            Expr::Binary(op, a, b) => {
-                self.vector(*a, axis, out);
-                let mut right = self.take(out.len());
-                self.vector(*b, axis, &mut right);
-                out.iter_mut().zip(&right).for_each(|(x, &y)| *x = op.apply(*x, y));
-                self.spare.push(right);
-            }
-            Expr::Select(p, a, b) if !depends(*p) => {
-                let chosen = if self.holds(*p) { *a } else { *b };
-                self.vector(chosen, axis, out);
-            }
-            Expr::Fold { monoid, axis: folded, guard, body }
-                if !guard.is_some_and(depends) && !self.is_dot(id) && *folded != axis =>
-            {
-                self.vector_fold(id, *monoid, *folded, *body, axis, out);
-            }
-            _ => {
-                for (value, x) in out.iter_mut().enumerate() {
-                    self.at[axis.0 as usize] = value as i64;
-                    *x = self.real(id);
-                }
-            }
-        }
-    }
-
-    fn is_dot(&self, id: ExprId) -> bool {
-        self.sequence.analysis.folds[id.0 as usize].as_ref().is_some_and(|plan| plan.dot.is_some())
-            && !self.prefers_vector(id)
-    }
-
-    /// A sum of products of which one factor does not vary along the definition's last axis, while the other is a slice of
-    /// it: better as a sum of vectors than as one sum per element.
-    fn prefers_vector(&self, id: ExprId) -> bool {
-        let (Some(vector), Expr::Fold { body, .. }) = (self.plan.vector, self.expr(id)) else { return false };
-        let Expr::Binary(_, a, b) = self.expr(*body) else { return false };
-        let analysis = &self.sequence.analysis;
-        let slice = |e| analysis.is_lane(self.sequence.program, e, vector);
-        (slice(*a) && !analysis.depends(*b, vector)) || (slice(*b) && !analysis.depends(*a, vector))
-    }
-
-    fn vector_fold(&mut self, id: ExprId, monoid: Monoid, folded: AxisId, body: ExprId, axis: AxisId, out: &mut [f64]) {
-        let sequence: &'s Sequence<'a> = self.sequence;
-        out.fill(monoid.identity());
-        let (first, last) = self.range(id, folded);
-        let Some(plan) = &sequence.analysis.folds[id.0 as usize] else { return };
-        let before = self.at[folded.0 as usize];
-        // weight * vector, whichever stands first.
-        let product = match (monoid, self.expr(body)) {
-            (Monoid::Sum, Expr::Binary(Binary::Mul, a, b)) if !sequence.analysis.depends(*a, axis) => Some((*a, *b)),
-            (Monoid::Sum, Expr::Binary(Binary::Mul, a, b)) if !sequence.analysis.depends(*b, axis) => Some((*b, *a)),
-            _ => None,
-        };
-        let slice = product.is_some_and(|(_, x)| sequence.analysis.is_lane(sequence.program, x, axis));
-        let mut term = self.take(out.len());
-        for value in first..=last {
-            self.at[folded.0 as usize] = value;
-            if !plan.conditions.iter().all(|&condition| self.holds(condition)) {
-                continue;
-            }
-            match product {
-                Some((weight, x)) => {
-                    let weight = self.real(weight);
-                    if slice {
-                        self.at[axis.0 as usize] = 0;
-                        match self.lane(x, axis, out.len()) {
-                            Some(lane) => lane.add_scaled(weight, out),
-                            None => out.fill(f64::NAN),
-                        }
-                    } else {
-                        self.vector(x, axis, &mut term);
-                        out.iter_mut().zip(&term).for_each(|(total, x)| *total += weight * x);
-                    }
-                }
-                None => {
-                    self.vector(body, axis, &mut term);
-                    out.iter_mut().zip(&term).for_each(|(total, &x)| *total = combine(monoid, *total, x));
-                }
-            }
-        }
-        self.spare.push(term);
-        self.at[folded.0 as usize] = before;
-    }
-
     /// A buffer of some length, from the spare ones if there is one.
-    fn take(&mut self, length: usize) -> Vec<f64> {
+    pub(super) fn take(&mut self, length: usize) -> Vec<f64> {
         let mut buffer = self.spare.pop().unwrap_or_default();
         buffer.resize(length, 0.0);
         buffer
     }
+
+    /// Gives a buffer back.
+    pub(super) fn give(&mut self, buffer: Vec<f64>) {
+        self.spare.push(buffer);
+    }
 }
 
-fn combine(monoid: Monoid, total: f64, x: f64) -> f64 {
+pub(super) fn combine(monoid: Monoid, total: f64, x: f64) -> f64 {
     match monoid {
         Monoid::Sum => total + x,
         Monoid::Max => total.max(x),
@@ -430,34 +340,37 @@ enum Slice<'s> {
 }
 
 /// Elements at a constant distance.
-struct Lane<'s> {
-    values: &'s [f64],
-    stride: usize,
+pub(super) struct Lane<'s> {
+    pub values: &'s [f64],
+    pub stride: usize,
 }
 
 impl Lane<'_> {
-    fn dot(&self, other: &Lane, count: usize) -> f64 {
+    pub fn dot(&self, other: &Lane, count: usize) -> f64 {
         if self.stride != 1 || other.stride != 1 {
             return (0..count).map(|i| self.values[i * self.stride] * other.values[i * other.stride]).sum();
         }
-        // Four sums side by side, which the machine adds at once.
-        let (a, b) = (&self.values[..count], &other.values[..count]);
-        let mut sums = [0.0; 4];
-        for (x, y) in a.chunks_exact(4).zip(b.chunks_exact(4)) {
-            for lane in 0..4 {
-                sums[lane] += x[lane] * y[lane];
+        // Eight sums side by side, which the machine adds at once.
+        let ((a, rest_a), (b, rest_b)) =
+            (self.values[..count].as_chunks::<8>(), other.values[..count].as_chunks::<8>());
+        let mut sums = [0.0; 8];
+        for (x, y) in a.iter().zip(b) {
+            for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
+                *sum += x * y;
             }
         }
-        let rest: f64 =
-            a.chunks_exact(4).remainder().iter().zip(b.chunks_exact(4).remainder()).map(|(x, y)| x * y).sum();
-        (sums[0] + sums[1]) + (sums[2] + sums[3]) + rest
+        let rest: f64 = rest_a.iter().zip(rest_b).map(|(x, y)| x * y).sum();
+        sums.iter().sum::<f64>() + rest
     }
 
-    fn add_scaled(&self, weight: f64, out: &mut [f64]) {
-        if self.stride == 1 {
+    /// Adds a multiple of the elements at some places to a vector.
+    pub fn add_scaled(&self, weight: f64, places: &[usize], out: &mut [f64]) {
+        // Places ascend: as many as their range holds are all of it.
+        let whole = places.first() == Some(&0) && places.last() == Some(&(places.len() - 1));
+        if self.stride == 1 && whole {
             out.iter_mut().zip(self.values).for_each(|(total, x)| *total += weight * x);
         } else {
-            out.iter_mut().enumerate().for_each(|(i, total)| *total += weight * self.values[i * self.stride]);
+            out.iter_mut().zip(places).for_each(|(total, &place)| *total += weight * self.values[place * self.stride]);
         }
     }
 }

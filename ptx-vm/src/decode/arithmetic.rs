@@ -325,6 +325,8 @@ impl Decoder<'_> {
                 w.has("lo");
                 Binary::Mul
             }
+            "min" if w.has("relu") => Binary::MinRelu,
+            "max" if w.has("relu") => Binary::MaxRelu,
             "min" => Binary::Min,
             "max" => Binary::Max,
             "div" => Binary::Div,

@@ -1,9 +1,11 @@
 //! Resolves a kernel: registers to slots, symbols to addresses, labels to instructions, words to operations.
 
 mod arithmetic;
+mod asynchronous;
 mod control;
 mod memory;
 mod tensor;
+mod wgmma;
 
 use crate::code::{Address, Dst, Inst, Op, Special, Src};
 use crate::error::{ParseError, Position};
@@ -51,7 +53,10 @@ pub(crate) fn decode(module: &ModuleSyntax, kernel: &KernelSyntax) -> Result<Pro
         };
         code.push(Inst { op, guard, line: instruction.at.line });
     }
+    let uses_wgmma = code.iter().any(|i| matches!(i.op, Op::Wgmma(_)));
+    let touched = uses_wgmma.then(|| kernel.code.iter().map(|i| decoder.touched(i)).collect());
     Ok(Program {
+        touched,
         name: kernel.name.clone(),
         source: module.source.clone(),
         target: module.target.clone(),
@@ -253,19 +258,15 @@ impl<'i> Words<'i> {
 impl Decoder<'_> {
     fn instruction(&self, instruction: &Instruction) -> Decoded<Op> {
         let words = Words::new(instruction);
-        let op = match self.arithmetic(&words)? {
-            Some(op) => op,
-            None => match self.memory(&words)? {
-                Some(op) => op,
-                None => match self.control(&words)? {
-                    Some(op) => op,
-                    None => match self.tensor(&words)? {
-                        Some(op) => op,
-                        None => return Err(format!("instruction `{}` is not supported", words.full())),
-                    },
-                },
-            },
-        };
+        let families = [Self::arithmetic, Self::memory, Self::control, Self::tensor, Self::asynchronous];
+        let mut found = None;
+        for family in families {
+            found = family(self, &words)?;
+            if found.is_some() {
+                break;
+            }
+        }
+        let Some(op) = found else { return Err(format!("instruction `{}` is not supported", words.full())) };
         words.finish()?;
         Ok(op)
     }

@@ -31,6 +31,7 @@ impl Decoder<'_> {
                 Op::Movmatrix(self.dst(&w.operands[0])?, self.src(&w.operands[1], Type::B32)?)
             }
             "mma" => self.mma(w)?,
+            "wgmma" => self.wgmma(w)?,
             _ => return Ok(None),
         }))
     }

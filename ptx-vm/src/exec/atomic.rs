@@ -64,7 +64,7 @@ pub(super) fn atomic(m: &mut Machine<'_>, warp: &mut Warp, cx: Cx, mask: u32, re
 }
 
 /// The new value at the address.
-fn combine(op: AtomicOp, ty: Type, x: u64, y: u64, z: u64) -> u64 {
+pub(crate) fn combine(op: AtomicOp, ty: Type, x: u64, y: u64, z: u64) -> u64 {
     let bits = ty.bytes() as u32 * 8;
     let ones = if bits >= 64 { u64::MAX } else { (1 << bits) - 1 };
     let (y, z) = (y & ones, z & ones);

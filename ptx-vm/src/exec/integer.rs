@@ -100,6 +100,8 @@ macro_rules! binary_of {
             (Binary::Min, false) => $warp.map2($mask, $d, $a, $b, |x: $u, y: $u| x.min(y)),
             (Binary::Max, true) => $warp.map2($mask, $d, $a, $b, |x: $u, y: $u| (x as $i).max(y as $i) as $u),
             (Binary::Max, false) => $warp.map2($mask, $d, $a, $b, |x: $u, y: $u| x.max(y)),
+            (Binary::MinRelu, _) => $warp.map2($mask, $d, $a, $b, |x: $u, y: $u| (x as $i).min(y as $i).max(0) as $u),
+            (Binary::MaxRelu, _) => $warp.map2($mask, $d, $a, $b, |x: $u, y: $u| (x as $i).max(y as $i).max(0) as $u),
             (Binary::And, _) => $warp.map2($mask, $d, $a, $b, |x: $u, y: $u| x & y),
             (Binary::Or, _) => $warp.map2($mask, $d, $a, $b, |x: $u, y: $u| x | y),
             (Binary::Xor, _) => $warp.map2($mask, $d, $a, $b, |x: $u, y: $u| x ^ y),

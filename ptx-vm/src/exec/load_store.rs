@@ -2,6 +2,7 @@
 
 use crate::code::{Address, Dst, Order, Src};
 use crate::finding::FindingKind;
+use crate::machine::copies::Copy;
 use crate::machine::local::LocalFault;
 use crate::machine::shared::{PENDING, Shared};
 use crate::machine::warp::{LANES, Lane, Lanes, Warp};
@@ -305,7 +306,9 @@ pub(super) fn cp_async(
 /// Reads `count` bytes of a zero-filled copy, byte by byte: only those must exist.
 fn partial_source(m: &mut Machine<'_>, cx: Cx, from: u64, count: usize, align: usize, into: &mut [u8; 16]) {
     match m.launch.memory.place(from, count as u64) {
-        Place::Inside { offset, .. } if offset as usize % align == 0 && offset as usize % PAGE + count <= PAGE => {
+        Place::Inside { offset, .. }
+            if (offset as usize).is_multiple_of(align) && offset as usize % PAGE + count <= PAGE =>
+        {
             for at in 0..count {
                 let addresses = [from + at as u64; LANES];
                 m.global_read(cx, 1, &addresses, 1, Order::Weak, |_, byte| into[at] = byte[0]);
@@ -324,21 +327,26 @@ fn partial_source(m: &mut Machine<'_>, cx: Cx, from: u64, count: usize, align: u
 pub(super) fn cp_async_wait(m: &mut Machine<'_>, warp: &mut Warp, cx: Cx, mask: u32, left: Option<u32>) {
     let done = warp.copies.wait(mask, left);
     let now = m.views[cx.me].of(cx.me);
-    let tracks = m.tracks();
     for copy in done {
-        let bytes = usize::from(copy.bytes);
-        let Some((block, offset)) = m.shared_place(cx, u64::from(copy.to), bytes, bytes) else { continue };
-        let shared = &mut m.blocks[block].shared;
-        shared.data[offset..offset + bytes].copy_from_slice(&copy.data[..bytes]);
-        if tracks {
-            for (index, _) in Shared::split(offset, bytes) {
-                let word = &mut shared.words[index];
-                word.flags &= !PENDING;
-                // The bytes arrive for the thread that waited, at the moment of its wait.
-                word.clock = now;
-                word.agent = cx.me as u16;
-                word.lane = copy.lane;
-            }
+        // The bytes arrive for the thread that waited, at the moment of its wait.
+        deliver(m, cx, &copy, cx.me, now);
+    }
+}
+
+/// The bytes of a copy arrive, stamped as `agent` at `clock`.
+pub(super) fn deliver(m: &mut Machine<'_>, cx: Cx, copy: &Copy, agent: usize, clock: u32) {
+    let bytes = usize::from(copy.bytes);
+    let Some((block, offset)) = m.shared_place(cx, u64::from(copy.to), bytes, bytes) else { return };
+    let tracks = m.tracks();
+    let shared = &mut m.blocks[block].shared;
+    shared.data[offset..offset + bytes].copy_from_slice(&copy.data[..bytes]);
+    if tracks {
+        for (index, _) in Shared::split(offset, bytes) {
+            let word = &mut shared.words[index];
+            word.flags &= !PENDING;
+            word.clock = clock;
+            word.agent = agent as u16;
+            word.lane = copy.lane;
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::code::{Address, Dst, Element, Mma, Src};
 use crate::machine::shared::ANY_LANE;
 use crate::machine::warp::{LANES, Lane, Lanes, Warp};
 use crate::machine::{Cx, Machine};
-use crate::tensor_core::{Rounded, Terms, widen};
+use crate::tensor_core::{Arithmetic, Columns, Terms, WIDTH, widen, widen_row};
 
 /// Row and column of half `h` of a lane's register in an 8x8 matrix of 16-bit elements.
 #[inline(always)]
@@ -72,81 +72,106 @@ pub(super) fn movmatrix(warp: &mut Warp, mask: u32, d: Dst, a: Src) {
     u32::write(warp, d, mask, &values);
 }
 
-/// The elements of a register: low first.
-#[inline(always)]
-fn elements(register: u32, ty: Element) -> impl Iterator<Item = u32> {
-    let bits = ty.bytes() as u32 * 8;
-    (0..4 / ty.bytes() as u32).map(move |i| (register >> (bits * i)) & (u32::MAX >> (32 - bits)))
+/// Rows of an operand, each along k; unused places are zero.
+pub(super) type Rows<const N: usize> = [[u32; 32]; N];
+
+/// Puts the registers of a fragment into rows: `mma` fragments of A have 16 rows, two registers after one another in
+/// the rows before they go along k; those of B have 8.
+pub(super) fn gather<const N: usize>(warp: &Warp, registers: &[Src], element: Element) -> Rows<N> {
+    let per_register = 4 / element.bytes();
+    let bits = element.bytes() as u32 * 8;
+    let ones = u32::MAX >> (32 - bits);
+    let row_blocks = N / 8;
+    let mut rows = [[0u32; 32]; N];
+    for (i, source) in registers.iter().enumerate() {
+        let values = u32::read(warp, *source);
+        let (block, slice) = (i % row_blocks, i / row_blocks * 4 * per_register);
+        for (lane, &value) in values.iter().enumerate() {
+            let row = &mut rows[lane / 4 + 8 * block];
+            let k = slice + lane % 4 * per_register;
+            for j in 0..per_register {
+                row[k + j] = value >> (bits * j as u32) & ones;
+            }
+        }
+    }
+    rows
+}
+
+/// A row for the tensor core.
+pub(super) fn terms(row: &[u32; 32], k: usize, element: Element) -> Terms {
+    Terms::new(&widen_row(row, element)[..k], element)
+}
+
+/// Eight rows of the B operand as columns for the tensor core.
+pub(super) fn columns(rows: &[[u32; 32]], k: usize, element: Element) -> Columns {
+    let mut values = [[0.0; WIDTH]; 32];
+    for (column, row) in rows.iter().take(WIDTH).enumerate() {
+        for (to, value) in values.iter_mut().zip(widen_row(row, element)).take(k) {
+            to[column] = value;
+        }
+    }
+    Columns::new(values, k, element)
+}
+
+/// `d = a * b + c` for 16 rows and 8 columns in the accumulator layout: `c` and the result hold, for each register, the
+/// lanes' values. f16 accumulators are packed in pairs.
+pub(super) fn tile(
+    arithmetic: Arithmetic,
+    half: bool,
+    a: &[Terms],
+    b: &Columns,
+    c: impl Fn(usize) -> Lanes<u32>,
+    mut store: impl FnMut(usize, &Lanes<u32>),
+) {
+    let mut start = [[0f32; WIDTH]; 16];
+    let registers = if half { 2 } else { 4 };
+    for i in 0..registers {
+        for (lane, value) in c(i).into_iter().enumerate() {
+            if half {
+                let row = &mut start[lane / 4 + 8 * i];
+                row[lane % 4 * 2] = widen(value & 0xffff, Element::F16);
+                row[lane % 4 * 2 + 1] = widen(value >> 16, Element::F16);
+            } else {
+                start[lane / 4 + 8 * (i / 2)][lane % 4 * 2 + i % 2] = f32::from_bits(value);
+            }
+        }
+    }
+    let mut result = [[0u32; WIDTH]; 16];
+    for (row, (a, c)) in result.iter_mut().zip(a.iter().zip(start)) {
+        *row = arithmetic.dot_columns(a, b, c);
+    }
+    for i in 0..registers {
+        let values: Lanes<u32> = std::array::from_fn(|lane| {
+            if half {
+                let row = &result[lane / 4 + 8 * i];
+                row[lane % 4 * 2] | row[lane % 4 * 2 + 1] << 16
+            } else {
+                result[lane / 4 + 8 * (i / 2)][lane % 4 * 2 + i % 2]
+            }
+        });
+        store(i, &values);
+    }
 }
 
 /// `mma.sync.aligned.m16n8kK.row.col`: PTX ISA, "Matrix Fragments for mma.m16n8k*".
 pub(super) fn mma(m: &Machine<'_>, warp: &mut Warp, mask: u32, mma: &Mma) {
-    let per_register = 4 / mma.a_type.bytes();
-    // A quad of lanes holds one register each of a row's slice; a slice is a quarter or half of k.
-    let slice = 4 * per_register;
-    let integer = matches!(mma.a_type, Element::S8 | Element::U8);
-    let mut a = [[0u32; 32]; 16];
-    let mut b = [[0u32; 32]; 8];
-    for (i, source) in mma.a.iter().enumerate() {
-        let values = u32::read(warp, *source);
-        // Registers go down the rows first, then along k.
-        let (row_block, k_block) = (i % 2, i / 2);
-        for (lane, &value) in values.iter().enumerate() {
-            let row = lane / 4 + 8 * row_block;
-            let k = k_block * slice + lane % 4 * per_register;
-            for (j, element) in elements(value, mma.a_type).enumerate() {
-                a[row][k + j] = element;
-            }
-        }
-    }
-    for (i, source) in mma.b.iter().enumerate() {
-        let values = u32::read(warp, *source);
-        for (lane, &value) in values.iter().enumerate() {
-            let k = i * slice + lane % 4 * per_register;
-            for (j, element) in elements(value, mma.b_type).enumerate() {
-                b[lane / 4][k + j] = element;
-            }
-        }
-    }
-    let c: Vec<Lanes<u32>> = mma.c.iter().map(|&c| u32::read(warp, c)).collect();
-    if integer {
+    let a: Rows<16> = gather(warp, &mma.a, mma.a_type);
+    let b: Rows<8> = gather(warp, &mma.b, mma.b_type);
+    if matches!(mma.a_type, Element::S8 | Element::U8) {
+        let c: Vec<Lanes<u32>> = mma.c.iter().map(|&c| u32::read(warp, c)).collect();
         return integer_mma(warp, mask, mma, &a, &b, &c);
     }
-    let row = |bits: &[u32; 32], ty: Element| Terms::new(&bits.map(|v| widen(v, ty))[..mma.k], ty);
     let arithmetic = m.launch.program.architecture.mma(mma.a_type, mma.k, mma.half_result);
-    let a: [Terms; 16] = std::array::from_fn(|r| row(&a[r], mma.a_type));
-    let b: [Terms; 8] = std::array::from_fn(|r| row(&b[r], mma.b_type));
-    if mma.half_result {
-        let mut d = vec![[0u32; LANES]; 2];
-        for lane in 0..LANES {
-            for (i, d) in d.iter_mut().enumerate() {
-                for h in 0..2 {
-                    let (row, column) = (lane / 4 + 8 * i, lane % 4 * 2 + h);
-                    let c = c[i][lane] >> (16 * h) & 0xffff;
-                    let start = widen(c, Element::F16);
-                    let Rounded(bits) = arithmetic.dot(&a[row], &b[column], start);
-                    d[lane] |= bits << (16 * h);
-                }
-            }
-        }
-        for (to, value) in mma.d.iter().zip(&d) {
-            u32::write(warp, *to, mask, value);
-        }
-        return;
-    }
-    let mut d = vec![[0u32; LANES]; 4];
-    for lane in 0..LANES {
-        for (i, d) in d.iter_mut().enumerate() {
-            let (row, column) = (lane / 4 + 8 * (i / 2), lane % 4 * 2 + i % 2);
-            d[lane] = arithmetic.dot(&a[row], &b[column], f32::from_bits(c[i][lane])).0;
-        }
-    }
-    for (to, value) in mma.d.iter().zip(&d) {
-        u32::write(warp, *to, mask, value);
+    let a: [Terms; 16] = std::array::from_fn(|row| terms(&a[row], mma.k, mma.a_type));
+    let b = columns(&b, mma.k, mma.b_type);
+    let mut d = [[0; LANES]; 4];
+    tile(arithmetic, mma.half_result, &a, &b, |i| u32::read(warp, mma.c[i]), |i, values| d[i] = *values);
+    for (to, values) in mma.d.iter().zip(&d) {
+        u32::write(warp, *to, mask, values);
     }
 }
 
-fn integer_mma(warp: &mut Warp, mask: u32, mma: &Mma, a: &[[u32; 32]; 16], b: &[[u32; 32]; 8], c: &[Lanes<u32>]) {
+fn integer_mma(warp: &mut Warp, mask: u32, mma: &Mma, a: &Rows<16>, b: &Rows<8>, c: &[Lanes<u32>]) {
     let signed = |v: u32, ty: Element| if ty == Element::S8 { i64::from(v as u8 as i8) } else { i64::from(v) };
     for (i, to) in mma.d.iter().enumerate() {
         let values: Lanes<u32> = std::array::from_fn(|lane| {

@@ -1,11 +1,14 @@
 //! What each instruction does to a warp and to memory.
 
 mod atomic;
+mod bulk;
 mod collective;
+mod control;
 mod float;
 mod integer;
 mod load_store;
 mod matrix;
+mod wgmma;
 
 use crate::code::{Dst, Logic, Op, Src};
 use crate::finding::FindingKind;
@@ -13,6 +16,8 @@ use crate::machine::warp::{LANES, Lane, State, Warp};
 use crate::machine::{Cx, LOCAL_WINDOW, Machine, PARAM_WINDOW, SHARED_WINDOW};
 use crate::number::convert::convert;
 use crate::types::{Space, Type};
+
+pub(crate) use atomic::combine;
 
 /// Where the lanes that executed go next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +27,8 @@ pub(crate) enum Flow {
     Exit,
     /// Run the instruction again once the group is ready.
     Stay,
+    /// The instruction is done; another warp should get its turn.
+    Yield,
     /// The instruction is done; the group may be asleep.
     Sleep,
 }
@@ -127,7 +134,11 @@ pub(crate) fn execute(m: &mut Machine<'_>, warp: &mut Warp, cx: Cx, group: usize
         }
         Op::Prefetch | Op::Nop | Op::Nanosleep => {}
         Op::Bra(target) => return Flow::Jump(*target),
-        Op::Exit => return Flow::Exit,
+        Op::Exit => {
+            bulk::exit(m, warp, cx, mask);
+            wgmma::exit(m, warp, cx);
+            return Flow::Exit;
+        }
         Op::Trap => {
             m.find(FindingKind::Trap, cx, || "the kernel executed trap".into());
             m.trapped = true;
@@ -213,6 +224,40 @@ pub(crate) fn execute(m: &mut Machine<'_>, warp: &mut Warp, cx: Cx, group: usize
         }
         Op::CpAsync { to, from, bytes, source_bytes, ignore } => {
             load_store::cp_async(m, warp, cx, mask, [*to, *from], *bytes as usize, *source_bytes, *ignore);
+        }
+        Op::Mbarrier(op) => return bulk::mbarrier(m, warp, cx, group, mask, op),
+        Op::Bulk(copy) => bulk::copy(m, warp, cx, mask, copy),
+        Op::BulkCommit => warp.drains.commit(mask),
+        Op::BulkWait(left) => bulk::wait(m, warp, cx, mask, *left),
+        Op::FenceProxy => m.views[cx.me].fence_proxy(cx.me),
+        Op::FenceMbarrierInit => m.mbarriers.announce(cx.me),
+        Op::Wgmma(op) => {
+            if !collective::all_together(m, warp, cx, group, mask) {
+                return Flow::Stay;
+            }
+            wgmma::wgmma(m, warp, cx, mask, op);
+        }
+        Op::WgmmaFence => warp.wgmma.fence(warp.clock),
+        Op::WgmmaCommit => warp.wgmma.commit(),
+        Op::WgmmaWait(left) => wgmma::wait(m, warp, cx, *left),
+        Op::SetMaxRegisters { count, increase } => {
+            return control::set_registers(m, warp, cx, group, *count, *increase);
+        }
+        Op::ClusterArrive { releases } => {
+            if !collective::all_together(m, warp, cx, group, mask) {
+                return Flow::Stay;
+            }
+            m.cluster_arrive(cx, warp, mask, *releases);
+        }
+        Op::ClusterWait { acquires } => {
+            if !m.cluster_wait(cx, *acquires) {
+                warp.groups[group].state = State::Poll(m.progress);
+                return Flow::Stay;
+            }
+        }
+        Op::Mapa { d, a, rank } => bulk::map_address(warp, mask, *d, *a, *rank),
+        Op::CtaRank(d, a) => {
+            warp.map1(mask, *d, *a, |x: u64| (x & 0xffff_ffff) >> crate::machine::RANK_SHIFT);
         }
         Op::CpAsyncCommit => warp.copies.commit(mask),
         Op::CpAsyncWait(left) => load_store::cp_async_wait(m, warp, cx, mask, *left),

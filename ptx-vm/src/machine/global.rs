@@ -234,8 +234,9 @@ impl<'l> Machine<'l> {
         for (index, mask) in super::shared::Shared::split(at, bytes) {
             let stamp = Stamp { unit: self.unit + 1, clock, line: cx.line, agent: cx.me as u16, mask, atomic };
             let word: &mut WordStamps = &mut stamps[index];
-            let conflict =
-                |old: &Stamp| old.mask & mask != 0 && !(atomic && old.atomic) && !same && !self.global_ordered(cx, old);
+            let conflict = |old: &Stamp| {
+                old.mask & mask != 0 && !same && (!atomic || !old.atomic) && !self.global_ordered(cx, old)
+            };
             let mut found = None;
             if conflict(&word.write) {
                 found = Some((

@@ -2,17 +2,22 @@
 
 mod access;
 mod barrier;
+pub(crate) mod bulk;
+mod cluster;
 pub(crate) mod copies;
 mod global;
 pub(crate) mod local;
+mod mbarrier;
 mod schedule;
 pub(crate) mod shared;
 mod start;
 pub(crate) mod view;
 pub(crate) mod warp;
+pub(crate) mod wgmma;
 
 pub(crate) use barrier::{Arrival, Barrier};
 pub(crate) use schedule::Outcome;
+pub(crate) use start::REGISTERS;
 
 use crate::finding::{Bytes, FindingKind, Findings, Site};
 use crate::launch::Options;
@@ -89,6 +94,10 @@ pub(crate) struct Machine<'l> {
     pub random: Random,
     pub warp_instructions: u64,
     pub lane_instructions: u64,
+    pub mbarriers: mbarrier::Mbarriers,
+    pub cluster_barrier: cluster::ClusterBarrier,
+    /// Bulk copies on their way into shared memory.
+    pub deliveries: Vec<bulk::Delivery>,
     /// A trap ends the cluster.
     pub trapped: bool,
     /// Counts events that may let a waiting warp run on.
@@ -128,8 +137,11 @@ impl Machine<'_> {
     /// The party that an agent of this cluster is.
     pub fn site(&self, agent: usize, line: u32) -> Site {
         let warps = self.warps_per_block;
-        let block = (agent / warps).min(self.blocks.len() - 1);
-        let warp = (agent < warps * self.blocks.len()).then_some((agent % warps) as u32);
+        let all = warps * self.blocks.len();
+        let (block, warp) = match agent.checked_sub(all) {
+            None => (agent / warps, Some((agent % warps) as u32)),
+            Some(barrier) => (self.mbarriers.block(barrier).unwrap_or(0), None),
+        };
         Site { block: self.blocks[block].index, warp, line }
     }
 

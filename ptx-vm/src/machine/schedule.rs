@@ -25,9 +25,18 @@ impl Machine<'_> {
         let mut ready: Vec<usize> = Vec::new();
         loop {
             ready.clear();
-            ready.extend((0..self.warps.len()).filter(|&w| self.warps[w].as_ref().is_some_and(|w| can_run(w))));
+            let progress = self.progress;
+            ready.extend(
+                (0..self.warps.len()).filter(|&w| self.warps[w].as_mut().is_some_and(|w| can_run(w, progress))),
+            );
+            // Copies in flight land at any moment: sometimes at once, at the latest when nobody can do without them.
+            if !self.deliveries.is_empty() && (ready.is_empty() || self.random.below(4) == 0) {
+                self.deliver_one();
+                continue;
+            }
             if ready.is_empty() {
                 if self.warps.iter().flatten().all(|w| w.live == 0) || self.trapped {
+                    self.finish();
                     return Outcome::Done;
                 }
                 if !self.unblock() {
@@ -99,6 +108,12 @@ impl Machine<'_> {
                     continue;
                 }
                 let cx = Cx { me: index, block, line: inst.line };
+                if let Some(touched) = &launch.program.touched
+                    && launch.options.race_detection
+                {
+                    let now = warp.clock;
+                    self.check_registers(&mut warp.wgmma, cx, &touched[pc as usize], now);
+                }
                 let flow = crate::exec::execute(self, &mut warp, cx, group, active, &inst.op);
                 match flow {
                     Flow::Next => warp.groups[group].pc = pc + 1,
@@ -119,6 +134,11 @@ impl Machine<'_> {
                     }
                     // The instruction has set the group's state and runs again when it is ready.
                     Flow::Stay => break,
+                    Flow::Yield => {
+                        warp.groups[group].pc = pc + 1;
+                        left = 0;
+                        break;
+                    }
                     // The instruction is done, but the group sleeps.
                     Flow::Sleep => {
                         warp.groups[group].pc = pc + 1;
@@ -143,6 +163,7 @@ impl Machine<'_> {
         for id in 0..super::barrier::BARRIERS as u32 {
             self.settle_barrier(block, id, Some((local, &mut *warp)));
         }
+        self.cluster_settle(Some((index, warp.live)));
     }
 
     /// Nobody can run: lanes that wait for others of their warp go on alone, with a finding; anything else is a
@@ -168,6 +189,19 @@ impl Machine<'_> {
         false
     }
 
+    /// Everything has ended: what was announced must have come.
+    fn finish(&mut self) {
+        for (cx, bytes) in self.mbarriers_unbalanced() {
+            self.find(FindingKind::ExpectedBytes, cx, || {
+                if bytes > 0 {
+                    format!("at the end the mbarrier still waits for {bytes} bytes")
+                } else {
+                    format!("{} bytes came that were not announced to the mbarrier", -bytes)
+                }
+            });
+        }
+    }
+
     /// The instruction budget is spent: says where the warps are.
     pub fn report_timeout(&mut self) {
         for index in 0..self.warps.len() {
@@ -179,6 +213,35 @@ impl Machine<'_> {
         }
     }
 
+    /// A group that waits for an event that will not come: a transaction barrier as a rule.
+    fn report_poll(&mut self, index: usize, pc: u32, mask: u32) {
+        let launch = self.launch;
+        let Some(inst) = launch.program.code.get(pc as usize) else { return };
+        let cx = Cx { me: index, block: index / self.warps_per_block, line: inst.line };
+        let mut missing = None;
+        if let crate::code::Op::Mbarrier(op) = &inst.op
+            && let crate::code::MbarrierOp::Wait { address, .. } = &**op
+            && let Some(warp) = &self.warps[index]
+        {
+            let lane = mask.trailing_zeros().min(31) as usize;
+            let address = warp.addresses(*address)[lane];
+            missing = self.mbarrier_place(cx, address).and_then(|place| self.mbarrier_missing(place));
+        }
+        match missing {
+            Some((pending, bytes)) if bytes != 0 => self.find(FindingKind::ExpectedBytes, cx, || {
+                if bytes > 0 {
+                    format!("the mbarrier waits for {bytes} bytes that no copy brings, and for {pending} arrivals")
+                } else {
+                    format!("{} bytes came that were not announced to the mbarrier", -bytes)
+                }
+            }),
+            Some((pending, _)) => self.find(FindingKind::Deadlock, cx, || {
+                format!("the mbarrier waits for {pending} arrivals that do not come")
+            }),
+            None => self.find(FindingKind::Deadlock, cx, || "what this waits for does not happen".into()),
+        }
+    }
+
     fn report_deadlock(&mut self) {
         for index in 0..self.warps.len() {
             let Some(warp) = &self.warps[index] else { continue };
@@ -187,6 +250,9 @@ impl Machine<'_> {
                 // The group sleeps behind the instruction it waits at.
                 let line = self.launch.program.code.get((group.pc as usize).saturating_sub(1)).map_or(0, |i| i.line);
                 let cx = Cx { me: index, block, line };
+                if let State::Poll(_) = group.state {
+                    self.report_poll(index, group.pc, group.mask);
+                }
                 if let State::Barrier(id) = group.state {
                     let came = self.waiting_barriers(block).into_iter().find(|b| b.0 == id);
                     self.find(FindingKind::Deadlock, cx, || match came {
@@ -201,8 +267,16 @@ impl Machine<'_> {
     }
 }
 
-fn can_run(warp: &Warp) -> bool {
-    warp.groups.iter().any(|g| g.state == State::Ready)
+/// Whether some group can run; those that wait for events look again if there was one.
+fn can_run(warp: &mut Warp, progress: u64) -> bool {
+    let mut ready = false;
+    for group in &mut warp.groups {
+        if matches!(group.state, State::Poll(seen) if seen != progress) {
+            group.state = State::Ready;
+        }
+        ready |= group.state == State::Ready;
+    }
+    ready
 }
 
 /// The ready group that is furthest behind: it is the one others may be waiting for.

@@ -1,11 +1,15 @@
 //! The first state of a cluster.
 
 use super::barrier::BARRIERS;
+use super::bulk::Drains;
+use super::cluster::ClusterBarrier;
 use super::copies::Copies;
 use super::local::LocalMemory;
+use super::mbarrier::Mbarriers;
 use super::shared::Shared;
 use super::view::View;
 use super::warp::{Group, Identity, LANES, Registers, State, Warp};
+use super::wgmma::WgmmaState;
 use super::{Barrier, Block, Fences, Launch, Machine, Random};
 use crate::finding::Findings;
 
@@ -52,10 +56,22 @@ impl<'l> Machine<'l> {
             warp_instructions: 0,
             lane_instructions: 0,
             trapped: false,
+            mbarriers: Mbarriers::default(),
+            deliveries: Vec::new(),
+            cluster_barrier: ClusterBarrier::default(),
             progress: 0,
         }
     }
 }
+
+/// Registers of a thread at the start: what the kernel declares, or an equal share of the multiprocessor's 65536.
+fn first_registers(launch: &Launch<'_>, threads: u32) -> u32 {
+    let share = REGISTERS / threads.next_multiple_of(32) / 8 * 8;
+    launch.program.bounds.max_registers.unwrap_or(share).min(255)
+}
+
+/// Registers of a multiprocessor.
+pub(crate) const REGISTERS: u32 = 65536;
 
 fn first_warp(launch: &Launch<'_>, ctaid: [u32; 3], rank: u32, warp: u32, threads: u32) -> Warp {
     let [width, height, _] = launch.block;
@@ -98,5 +114,8 @@ fn first_warp(launch: &Launch<'_>, ctaid: [u32; 3], rank: u32, warp: u32, thread
         forced: 0,
         local: LocalMemory::new(program.local_bytes),
         copies: Copies::default(),
+        drains: Drains::default(),
+        wgmma: if program.touched.is_some() { WgmmaState::new(program.words) } else { WgmmaState::default() },
+        registers: first_registers(launch, threads),
     }
 }

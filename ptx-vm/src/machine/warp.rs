@@ -22,6 +22,8 @@ pub(crate) enum State {
     Ready,
     /// Arrived at barrier `id`; runs on when the barrier completes.
     Barrier(u32),
+    /// Waits for an event; looks again once anything has happened since this count of events.
+    Poll(u64),
     /// Wants the other lanes of `members` at the same instruction.
     Converge(u32),
 }
@@ -75,6 +77,10 @@ pub(crate) struct Warp {
     pub forced: u32,
     pub local: super::local::LocalMemory,
     pub copies: super::copies::Copies,
+    pub drains: super::bulk::Drains,
+    pub wgmma: super::wgmma::WgmmaState,
+    /// Registers of a thread, as `setmaxnreg` left them.
+    pub registers: u32,
 }
 
 /// What the lanes of a register can be read as.

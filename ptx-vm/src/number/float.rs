@@ -207,21 +207,23 @@ pub(crate) fn half_op(op: FloatOp, mode: FloatMode, bf16: bool, x: u16, y: u16, 
 /// One comparison; `unordered` inputs satisfy only the `u` forms and `Nan`.
 #[inline(always)]
 pub(crate) fn compare(c: Compare, x: f64, y: f64) -> bool {
+    use std::cmp::Ordering::{Equal, Greater, Less};
+    let order = x.partial_cmp(&y);
     match c {
-        Compare::Eq => x == y,
-        Compare::Ne => x < y || x > y,
-        Compare::Lt => x < y,
-        Compare::Le => x <= y,
-        Compare::Gt => x > y,
-        Compare::Ge => x >= y,
-        Compare::EqU => !(x < y || x > y),
-        Compare::NeU => x != y,
-        Compare::LtU => !(x >= y),
-        Compare::LeU => !(x > y),
-        Compare::GtU => !(x <= y),
-        Compare::GeU => !(x < y),
-        Compare::Num => !(x.is_nan() || y.is_nan()),
-        Compare::Nan => x.is_nan() || y.is_nan(),
+        Compare::Eq => order == Some(Equal),
+        Compare::Ne => matches!(order, Some(Less | Greater)),
+        Compare::Lt => order == Some(Less),
+        Compare::Le => matches!(order, Some(Less | Equal)),
+        Compare::Gt => order == Some(Greater),
+        Compare::Ge => matches!(order, Some(Greater | Equal)),
+        Compare::EqU => matches!(order, None | Some(Equal)),
+        Compare::NeU => order != Some(Equal),
+        Compare::LtU => matches!(order, None | Some(Less)),
+        Compare::LeU => matches!(order, None | Some(Less | Equal)),
+        Compare::GtU => matches!(order, None | Some(Greater)),
+        Compare::GeU => matches!(order, None | Some(Greater | Equal)),
+        Compare::Num => order.is_some(),
+        Compare::Nan => order.is_none(),
     }
 }
 

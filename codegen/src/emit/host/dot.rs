@@ -15,7 +15,7 @@ use crate::emit::llvm::Value;
 use crate::plan::{Operand, Span, TileAxis, Var};
 
 /// Depth values per iteration of the inner loop (depths are multiples of 16).
-const UNROLL: u32 = 4;
+const UNROLL: u32 = 2;
 
 /// How the second factor lies in scratch memory, in bytes.
 #[derive(Clone, Copy)]

@@ -1,8 +1,8 @@
 //! Running a plan in the process that compiled it.
 
-use super::{HostKernel, Isa, module};
+use super::{HostKernel, Isa, PASSES, module};
 use crate::emit::EmitError;
-use crate::emit::llvm::{Machine, optimise};
+use crate::emit::llvm::{Machine, run_passes};
 use crate::plan::Plan;
 use inkwell::context::Context;
 use inkwell::module::Module;
@@ -59,8 +59,8 @@ pub fn jit(plan: &Plan, isa: Option<Isa>) -> Result<JitModule, EmitError> {
 }
 
 fn build(context: &Context, plan: &Plan, machine: Machine, isa: Isa) -> Result<(Engine, Vec<HostKernel>), EmitError> {
-    let (emitter, kernels) = module(context, plan, machine, "jit", &[isa])?;
-    optimise(&emitter.module, &machine.target_machine()?)?;
+    let (emitter, kernels) = module(context, plan, machine, "jit", isa)?;
+    run_passes(&emitter.module, &machine.target_machine()?, PASSES)?;
     Ok((Engine::new(emitter.module)?, kernels))
 }
 

@@ -233,7 +233,7 @@ impl<'a, 'c> Lower<'a, 'c> {
         full: Option<(Value<'c>, Value<'c>)>,
     ) -> Result<(), EmitError> {
         let e = self.e;
-        if inner.tile == 0 || walk.block % inner.tile != 0 {
+        if inner.tile == 0 || !walk.block.is_multiple_of(inner.tile) {
             return Err(EmitError::Plan(format!(
                 "tiles of {} values do not divide blocks of {}",
                 inner.tile, walk.block

@@ -170,10 +170,10 @@ impl<'c> Emitter<'c> {
     }
     fn extremum(&self, intrinsic: &str, predicate: FloatPredicate, a: Value<'c>, b: Value<'c>) -> Value<'c> {
         // One instruction on either machine: x86's maximum is exactly "a > b ? a : b", PTX's is IEEE maxNum.
-        if self.machine.is_gpu() {
-            if let Ok(value) = self.intrinsic_value(intrinsic, &[a.get_type()], &[a, b]) {
-                return value;
-            }
+        if self.machine.is_gpu()
+            && let Ok(value) = self.intrinsic_value(intrinsic, &[a.get_type()], &[a, b])
+        {
+            return value;
         }
         self.select(self.fcmp(predicate, a, b), a, b)
     }

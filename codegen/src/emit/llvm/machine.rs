@@ -86,12 +86,20 @@ pub fn verify(module: &Module<'_>) -> Result<(), EmitError> {
 /// # Errors
 /// The module is malformed.
 pub fn optimise(module: &Module<'_>, machine: &TargetMachine) -> Result<(), EmitError> {
+    run_passes(module, machine, "default<O3>")
+}
+
+/// As [`optimise`], with a pipeline of one's own in the notation of LLVM's `opt`.
+///
+/// # Errors
+/// The module is malformed, or LLVM does not know a pass.
+pub fn run_passes(module: &Module<'_>, machine: &TargetMachine, passes: &str) -> Result<(), EmitError> {
     verify(module)?;
     let options = PassBuilderOptions::create();
     options.set_loop_unrolling(false);
     options.set_loop_vectorization(false);
     options.set_loop_slp_vectorization(false);
-    module.run_passes("default<O3>", machine, options).map_err(|message| EmitError::Llvm(message.to_string()))
+    module.run_passes(passes, machine, options).map_err(|message| EmitError::Llvm(message.to_string()))
 }
 
 /// The assembly text of a module: PTX for a GPU, AT&T syntax on x86-64.

@@ -151,10 +151,10 @@ struct Position<'c> {
 }
 
 impl<'c> Position<'c> {
-    fn of(source: &Source<'_, 'c>) -> Result<Self, EmitError> {
+    /// From the number of the block.
+    fn of(source: &Source<'_, 'c>, block: Value<'c>) -> Result<Self, EmitError> {
         let e = source.e;
         let pointer = |word: u32| e.pointer(e.parameter(word), GLOBAL);
-        let block = e.special("ctaid.x")?;
         let tiles = e.to_i32(e.parameter(2));
         let tile = e.to_i64(e.urem(block, tiles));
         let mut rest = e.udiv(block, tiles);
@@ -200,24 +200,12 @@ fn too_long(axis: AxisName) -> EmitError {
     EmitError::Plan(format!("axis {} has 2^31 values or more", axis.name()))
 }
 
-/// Number of parameter words of a kernel.
-pub(super) fn words(plan: &Plan, kernel: &Kernel) -> u32 {
-    LEADING_WORDS + kernel.buffers(plan).iter().map(|b| b.axes.len().max(1) as u32).sum::<u32>()
-}
-
-impl<'a, 'c> Block<'a, 'c> {
-    /// Emits what every thread computes first. The builder stands in the entry block.
-    pub fn new(source: Source<'a, 'c>, shape: Option<Shape>) -> Result<Self, EmitError> {
-        let e = source.e;
-        let layout = match &shape {
-            Some(shape) => SharedLayout::of(source.kernel, shape)?,
-            None => SharedLayout::default(),
-        };
-        let position = Position::of(&source)?;
-        let index = e.special("tid.x")?;
+impl<'c> Thread<'c> {
+    /// The place of thread `index` of a block whose rows are shared by `column_warps` warps each.
+    fn of(e: &Emitter<'c>, index: Value<'c>, column_warps: u32) -> Self {
         let (lane, warp) = (e.and(index, e.i32(31)), e.shift_right_logical(index, e.i32(5)));
-        let columns = e.i32(shape.as_ref().map_or(1, |s| s.column_warps) as i32);
-        let thread = Thread {
+        let columns = e.i32(column_warps as i32);
+        Thread {
             index,
             lane,
             warp,
@@ -225,7 +213,25 @@ impl<'a, 'c> Block<'a, 'c> {
             member: e.and(lane, e.i32(3)),
             row_warp: e.udiv(warp, columns),
             column_warp: e.urem(warp, columns),
+        }
+    }
+}
+
+/// Number of parameter words of a kernel.
+pub(super) fn words(plan: &Plan, kernel: &Kernel) -> u32 {
+    LEADING_WORDS + kernel.buffers(plan).iter().map(|b| b.axes.len().max(1) as u32).sum::<u32>()
+}
+
+impl<'a, 'c> Block<'a, 'c> {
+    /// Emits what every thread computes first. The builder stands in the entry block.
+    pub fn new(source: Source<'a, 'c>, shape: Option<Shape>, shared_limit: u32) -> Result<Self, EmitError> {
+        let e = source.e;
+        let layout = match &shape {
+            Some(shape) => SharedLayout::of(source.kernel, shape, shared_limit)?,
+            None => SharedLayout::default(),
         };
+        let position = Position::of(&source, e.special("ctaid.x")?)?;
+        let thread = Thread::of(e, e.special("tid.x")?, shape.as_ref().map_or(1, |s| s.column_warps));
         let views = views(&source, &position)?;
         let shared = match e.module.get_global("dynamic_shared") {
             Some(global) => global.as_pointer_value().into(),
@@ -259,6 +265,23 @@ impl<'a, 'c> Block<'a, 'c> {
         block.make_registers()?;
         block.make_lists()?;
         Ok(block)
+    }
+
+    /// Computes again what only depends on the places of block and thread, where few registers were left during a loop:
+    /// values from before it then need not survive it.
+    pub fn look_again(&mut self) -> Result<(), EmitError> {
+        let e = self.source.e;
+        // Reads that LLVM cannot know to give what they gave before.
+        let read = |name: &str| {
+            let call = e.assembly(Some(e.i32_type().into()), &[], &format!("mov.u32 $0, %{name};"), "=r");
+            call.try_as_basic_value().basic().ok_or_else(|| EmitError::Missing(format!("register {name}")))
+        };
+        let position = Position::of(&self.source, read("ctaid.x")?)?;
+        self.thread = Thread::of(e, read("tid.x")?, self.fragments()?.column_warps);
+        self.views = views(&self.source, &position)?;
+        (self.lengths, self.first) = (position.lengths, position.first);
+        self.rows.clear();
+        self.make_rows()
     }
 
     fn make_rows(&mut self) -> Result<(), EmitError> {

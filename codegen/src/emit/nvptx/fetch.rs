@@ -1,6 +1,6 @@
 //! Bringing operand tiles into shared memory: asynchronous copies, or elements computed one chunk at a time.
 
-use super::block::{Block, no_axis};
+use super::block::Block;
 use super::shape::FRAGMENT_ROWS;
 use super::shared::Placement;
 use crate::emit::EmitError;
@@ -114,12 +114,15 @@ impl<'c> Block<'_, 'c> {
             Some(_) => Some(self.copy_source(tile, row, fast)?.0),
             None => None,
         };
+        // One distance, added again and again, keeps fewer registers alive than its multiples.
+        let distance = affine.map(|step| e.mul(step, e.i64(i64::from(sharing.rows * place.element))));
+        let mut next = start;
         for pass in 0..passes {
             let here = e.add(row, e.i32((pass * sharing.rows) as i32));
-            let (from, mut valid) = match (affine, start) {
-                (Some(step), Some(start)) => {
-                    let distance = e.mul(step, e.i64((pass * sharing.rows) as i64 * tile.dtype.bytes() as i64));
-                    (e.offset(start, distance), self.slow_exists(tile, here)?)
+            let (from, mut valid) = match (distance, next) {
+                (Some(distance), Some(from)) => {
+                    next = Some(e.offset(from, distance));
+                    (from, self.slow_exists(tile, here)?)
                 }
                 _ => self.copy_source(tile, here, fast)?,
             };
@@ -319,9 +322,5 @@ impl<'c> Block<'_, 'c> {
     pub fn current(&self, number: u32) -> Result<Value<'c>, EmitError> {
         let missing = || EmitError::Plan(format!("tile {number} is used before it is fetched"));
         self.buffers.get(&number).copied().ok_or_else(missing)
-    }
-    /// The value of an axis's loop or grid coordinate, for sentences about missing ones.
-    pub fn require_axis(&self, axis: AxisName) -> Result<(), EmitError> {
-        self.lengths.contains_key(&axis).then_some(()).ok_or_else(|| no_axis(axis))
     }
 }

@@ -18,6 +18,8 @@ use std::collections::HashSet;
 const REGISTER_BUDGET: u32 = 232;
 /// Registers for addresses, loop state and temporaries, as ptxas needs them beside accumulators.
 const REGISTER_OVERHEAD: u32 = 56;
+/// Registers of variables from which on a loop needs every other register for itself.
+const CROWDED: u32 = 128;
 
 /// Where the tiles of a loop lie.
 struct Positions<'c> {
@@ -246,6 +248,9 @@ impl<'a, 'c> Block<'a, 'c> {
         }
         // A loop without iterations has waited for nothing.
         self.in_flight = outer_flight;
+        if !nested && self.accumulators()? > CROWDED {
+            self.look_again()?;
+        }
         self.leave_merges(l, &walked.map(|w| w.deferred).unwrap_or_default(), parts)
     }
     fn set_base(&mut self, base: Value<'c>) {
@@ -272,7 +277,7 @@ impl<'a, 'c> Block<'a, 'c> {
         for statement in &l.body {
             if let Statement::Fetch { tile } = statement
                 && let Ok(description) = self.tile(*tile)
-                && description.stages > 1
+                && self.placement(*tile).stages > 1
                 && self.copyable(description)
                 && !tiles.contains(tile)
             {

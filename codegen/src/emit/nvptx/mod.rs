@@ -143,16 +143,7 @@ fn emit_kernel(
     let entry = identifier(&kernel.name);
     let buffers = kernel.buffers(plan);
     declare(e, plan, kernel, &entry, threads, &buffers);
-    let mut block = Block::new(Source { e, plan, facts, kernel }, shape)?;
-    if block.layout.bytes > target.shared_limit() {
-        return Err(EmitError::Plan(format!(
-            "kernel {} needs {} bytes of shared memory, {} has {}",
-            kernel.name,
-            block.layout.bytes,
-            target.name(),
-            target.shared_limit()
-        )));
-    }
+    let mut block = Block::new(Source { e, plan, facts, kernel }, shape, target.shared_limit())?;
     match block.shape {
         Some(_) => block.statements(&kernel.body)?,
         None => block.elements(&kernel.body)?,

@@ -19,8 +19,6 @@ pub(super) struct Shape {
     pub repeat: u32,
     /// Warps that share rows.
     pub column_warps: u32,
-    /// Rows of the block that exist.
-    pub rows: u32,
     /// Axes that some loop walks in tiles, with their tile.
     tiled: HashSet<(AxisName, u32)>,
 }
@@ -38,7 +36,7 @@ impl Shape {
             }
         });
         let count = kernel.row_count();
-        let shape = Shape { row_warps: rows, repeat, column_warps: columns, rows: count, tiled };
+        let shape = Shape { row_warps: rows, repeat, column_warps: columns, tiled };
         let sensible = rows > 0 && repeat > 0 && columns > 0;
         if !sensible || shape.threads() > 1024 || count > shape.padded_rows() {
             let words = format!("{rows} x {columns} warps of {} rows for {count} rows", FRAGMENT_ROWS * repeat);

@@ -34,7 +34,7 @@ pub(super) struct Placement {
 }
 
 impl Placement {
-    fn of(tile: &Tile, shape: &Shape) -> Result<Self, EmitError> {
+    fn of(tile: &Tile, shape: &Shape, most_stages: u32) -> Result<Self, EmitError> {
         let rows = match &tile.slow {
             TileAxis::Rows => shape.padded_rows(),
             TileAxis::Span(span) => span.count.next_multiple_of(8),
@@ -48,7 +48,7 @@ impl Placement {
         // f32 tiles are read by plain loads along a row: one chunk of padding sets neighbouring rows apart.
         let (group, padding) = if element == 2 { (gcd(chunks, 8), 0) } else { (1, 16) };
         let row_bytes = chunks * 16 + padding;
-        Ok(Placement { offset: 0, rows, row_bytes, chunks, group, stages: tile.stages.max(1), element })
+        Ok(Placement { offset: 0, rows, row_bytes, chunks, group, stages: tile.stages.clamp(1, most_stages), element })
     }
     /// Bytes of one buffer, a multiple of 128.
     pub fn bytes(&self) -> u32 {
@@ -86,10 +86,28 @@ pub(super) struct SharedLayout {
 impl SharedLayout {
     /// Places everything. Tiles that are fetched inside one outermost loop are dead outside of it, so different loops, and the
     /// scratch that is used between them, share their space.
-    pub fn of(kernel: &Kernel, shape: &Shape) -> Result<Self, EmitError> {
+    ///
+    /// Tiles get fewer buffers than the plan wishes if the target's `limit` in bytes asks for it.
+    ///
+    /// # Errors
+    /// The plan contradicts itself, or does not fit with one buffer per tile.
+    pub fn of(kernel: &Kernel, shape: &Shape, limit: u32) -> Result<Self, EmitError> {
+        let wish = kernel.tiles.iter().map(|tile| tile.stages).max().unwrap_or(1).max(1);
+        let mut needed = 0;
+        for most_stages in (1..=wish).rev() {
+            let layout = Self::with_stages(kernel, shape, most_stages)?;
+            needed = layout.bytes;
+            if needed <= limit {
+                return Ok(layout);
+            }
+        }
+        let words = format!("kernel {} needs {needed} bytes of shared memory, a block may have {limit}", kernel.name);
+        Err(EmitError::Plan(words))
+    }
+    fn with_stages(kernel: &Kernel, shape: &Shape, most_stages: u32) -> Result<Self, EmitError> {
         let mut layout = SharedLayout::default();
         for tile in &kernel.tiles {
-            layout.tiles.push(Placement::of(tile, shape)?);
+            layout.tiles.push(Placement::of(tile, shape, most_stages)?);
         }
         let mut end = 0;
         for stage in &kernel.stages {

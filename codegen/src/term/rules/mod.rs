@@ -37,8 +37,7 @@ impl Law {
                 (None, false) => format!("{}#{}", self.name, number + 1),
             };
             let right = Right { make: rule.right.clone(), when: rule.when.clone() };
-            Rewrite::new(name, Pattern::new(rule.left.clone()), right)
-                .expect("a rule's right side uses its left side's variables")
+            Rewrite::new(name, Pattern::new(rule.left.clone()), right).expect("a rule's right side uses its left side's variables")
         });
         rewrites.collect()
     }
@@ -161,10 +160,7 @@ fn law(topic: &'static str, name: &'static str, equation: &'static str, rules: V
 /// A rule from pattern to pattern. The texts are constants of this program, so they parse.
 fn rule(left: &str, right: &str, when: &[Condition]) -> Vec<Rule> {
     let right = Make::Pattern(pattern(right));
-    both_orders(left)
-        .iter()
-        .map(|left| Rule { left: pattern(left), right: right.clone(), when: when.to_vec(), of: None })
-        .collect()
+    both_orders(left).iter().map(|left| Rule { left: pattern(left), right: right.clone(), when: when.to_vec(), of: None }).collect()
 }
 
 /// A rule whose right sides are computed from the match.
@@ -244,25 +240,4 @@ fn ground(nodes: &RecExpr<Term>) -> PatternAst<Term> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tilde_stands_for_both_orders() {
-        assert_eq!(both_orders("(f (*~ (g ?a) ?b) ?c)"), ["(f (* (g ?a) ?b) ?c)", "(f (* ?b (g ?a)) ?c)"]);
-        assert_eq!(both_orders("(*~ (+~ ?a ?b) ?c)").len(), 4);
-        assert_eq!(both_orders("(f ?a)"), ["(f ?a)"]);
-    }
-
-    #[test]
-    fn names_are_unique_and_rules_parse() {
-        let mut names: Vec<String> = Vec::new();
-        for law in general() {
-            assert!(!names.contains(&law.name.to_string()), "{} twice", law.name);
-            names.push(law.name.into());
-            for rewrite in law.rewrites() {
-                assert_eq!(law_of(rewrite.name.as_str()), law.name);
-            }
-        }
-    }
-}
+mod tests;

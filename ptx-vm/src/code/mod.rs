@@ -1,5 +1,11 @@
 //! Decoded instructions: every name resolved, every variant a thing the machine can do.
 
+mod asynchronous;
+mod special;
+
+pub(crate) use asynchronous::{BulkCopy, BulkShape, MbarrierOp, Wgmma, WgmmaA};
+pub(crate) use special::Special;
+
 use crate::types::{Space, Type};
 
 /// A register of one of the three files, as a destination.
@@ -22,82 +28,6 @@ pub(crate) enum Src {
     NotPred(u32),
     Imm(u64),
     Special(Special),
-}
-
-/// A special register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Special {
-    Tid(u8),
-    Ntid(u8),
-    Ctaid(u8),
-    Nctaid(u8),
-    ClusterId(u8),
-    NclusterId(u8),
-    ClusterCtaid(u8),
-    ClusterNctaid(u8),
-    ClusterRank,
-    ClusterSize,
-    IsExplicitCluster,
-    Lane,
-    Warp,
-    Nwarp,
-    Sm,
-    Nsm,
-    Grid,
-    LaneMaskEq,
-    LaneMaskLt,
-    LaneMaskLe,
-    LaneMaskGt,
-    LaneMaskGe,
-    Clock,
-    GlobalTimer,
-    DynamicShared,
-    TotalShared,
-    /// The address of a shared variable: its offset, with the block's rank in the cluster above.
-    SharedAt(u32),
-    /// The address of byte `1` of module variable `0` in global memory.
-    VariableAt(u32, u32),
-}
-
-impl Special {
-    pub fn parse(name: &str) -> Option<Self> {
-        let (base, axis) = match name.rsplit_once('.') {
-            Some((base, "x")) => (base, Some(0)),
-            Some((base, "y")) => (base, Some(1)),
-            Some((base, "z")) => (base, Some(2)),
-            Some(_) => return None,
-            None => (name, None),
-        };
-        Some(match (base, axis) {
-            ("%tid", Some(a)) => Self::Tid(a),
-            ("%ntid", Some(a)) => Self::Ntid(a),
-            ("%ctaid", Some(a)) => Self::Ctaid(a),
-            ("%nctaid", Some(a)) => Self::Nctaid(a),
-            ("%clusterid", Some(a)) => Self::ClusterId(a),
-            ("%nclusterid", Some(a)) => Self::NclusterId(a),
-            ("%cluster_ctaid", Some(a)) => Self::ClusterCtaid(a),
-            ("%cluster_nctaid", Some(a)) => Self::ClusterNctaid(a),
-            ("%cluster_ctarank", None) => Self::ClusterRank,
-            ("%cluster_nctarank", None) => Self::ClusterSize,
-            ("%is_explicit_cluster", None) => Self::IsExplicitCluster,
-            ("%laneid", None) => Self::Lane,
-            ("%warpid", None) => Self::Warp,
-            ("%nwarpid", None) => Self::Nwarp,
-            ("%smid", None) => Self::Sm,
-            ("%nsmid", None) => Self::Nsm,
-            ("%gridid", None) => Self::Grid,
-            ("%lanemask_eq", None) => Self::LaneMaskEq,
-            ("%lanemask_lt", None) => Self::LaneMaskLt,
-            ("%lanemask_le", None) => Self::LaneMaskLe,
-            ("%lanemask_gt", None) => Self::LaneMaskGt,
-            ("%lanemask_ge", None) => Self::LaneMaskGe,
-            ("%clock" | "%clock64" | "%clock_hi", None) => Self::Clock,
-            ("%globaltimer" | "%globaltimer_lo" | "%globaltimer_hi", None) => Self::GlobalTimer,
-            ("%dynamic_smem_size", None) => Self::DynamicShared,
-            ("%total_smem_size", None) => Self::TotalShared,
-            _ => return None,
-        })
-    }
 }
 
 /// Width and signedness of integer arithmetic.
@@ -137,6 +67,9 @@ pub(crate) enum Binary {
     Rem,
     Min,
     Max,
+    /// Signed, and 0 where that is negative.
+    MinRelu,
+    MaxRelu,
     And,
     Or,
     Xor,
@@ -577,6 +510,37 @@ pub(crate) enum Op {
     CpAsyncWait(Option<u32>),
     Nop,
     Nanosleep,
+    Mbarrier(Box<MbarrierOp>),
+    Bulk(Box<BulkCopy>),
+    BulkCommit,
+    BulkWait(u32),
+    /// `fence.proxy.async`, and with it the fences of tensor maps.
+    FenceProxy,
+    /// `fence.mbarrier_init`.
+    FenceMbarrierInit,
+    Wgmma(Box<Wgmma>),
+    WgmmaFence,
+    WgmmaCommit,
+    WgmmaWait(u32),
+    /// Registers a thread may use from now on.
+    SetMaxRegisters {
+        count: u32,
+        increase: bool,
+    },
+    ClusterArrive {
+        releases: bool,
+    },
+    ClusterWait {
+        acquires: bool,
+    },
+    /// `mapa`: an address in another block of the cluster.
+    Mapa {
+        d: Dst,
+        a: Src,
+        rank: Src,
+    },
+    /// `getctarank`.
+    CtaRank(Dst, Src),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

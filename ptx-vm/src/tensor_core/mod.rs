@@ -5,6 +5,10 @@
 //! model of Xie et al., "MMA-Sim: Bit-Accurate Reference Model of Tensor Cores and Matrix Cores", arXiv 2511.10909,
 //! which was validated there against the hardware; our own recordings are in `tests/conformance`.
 
+mod columns;
+
+pub(crate) use columns::{Columns, WIDTH};
+
 use crate::code::{Element, Rounding};
 use crate::number::small::{F16, round_to};
 use crate::number::{bf16_to_f32, e4m3_to_f32, e5m2_to_f32, f16_to_f32};
@@ -104,6 +108,17 @@ pub(crate) fn widen(bits: u32, element: Element) -> f32 {
     }
 }
 
+/// The values of a row's elements.
+pub(crate) fn widen_row(row: &[u32; LONGEST], element: Element) -> [f32; LONGEST] {
+    // One loop a format, so that each is free of choices.
+    match element {
+        Element::F16 => row.map(|v| f16_to_f32(v as u16)),
+        Element::Bf16 => row.map(|v| bf16_to_f32(v as u16)),
+        Element::Tf32 => row.map(|v| f32::from_bits(v & !0x1fff)),
+        _ => row.map(|v| widen(v, element)),
+    }
+}
+
 /// The longest row of an instruction.
 const LONGEST: usize = 32;
 
@@ -146,7 +161,7 @@ impl Terms {
         for (i, &value) in values.iter().take(LONGEST).enumerate() {
             terms.finite &= value.is_finite();
             terms.values[i] = value;
-            terms.exponents[i] = split(value, smallest).1 as i16;
+            terms.exponents[i] = exponent_of(value, smallest);
         }
         terms
     }
@@ -156,6 +171,13 @@ impl Terms {
         // 23 fraction bits of f32; the operand formats leave the lower ones zero.
         i64::from(split(self.values[i], self.smallest).0 >> (23 - SIGNIFICAND_BITS))
     }
+}
+
+/// The exponent a value is aligned by: no lower than `smallest`, and far below everything for zero.
+#[inline(always)]
+fn exponent_of(value: f32, smallest: i32) -> i16 {
+    let exponent = ((value.to_bits() >> 23 & 0xff) as i16 - 127).max(smallest as i16);
+    if value == 0.0 { ZERO_EXPONENT as i16 } else { exponent }
 }
 
 /// A finite f32 as significand * 2^(exponent - 23), with exponents no lower than `smallest`.
@@ -390,7 +412,7 @@ mod tests {
             // Exponents spread over a few dozen binades around one, signs mixed, some zeroes.
             let mut value = |spread: u32| {
                 let r = next();
-                if r % 11 == 0 {
+                if r.is_multiple_of(11) {
                     0.0
                 } else {
                     bf16_to_f32(((r & 0x807f) | (127 - spread / 2 + next() % spread) << 7) as u16)

@@ -1,0 +1,130 @@
+//! The assembly text itself.
+
+use super::program::{Text, attend};
+use nsa_codegen::emit::host::{Isa, emit};
+use nsa_codegen::emit::llvm::Machine;
+use nsa_codegen::plan::Plan;
+use nsa_dsl::program::DType;
+
+fn attention() -> Plan {
+    let f = attend("$k", "$v", "s", "(upto (all @s) @t)", 0.25);
+    Text {
+        axes: &[("t", 0), ("s", 0), ("g", 2), ("r", 16), ("d", 32), ("e", 32)],
+        params: &[("q", &["t", "g", "r", "d"]), ("k", &["s", "g", "d"]), ("v", &["s", "g", "e"])],
+        lists: &[],
+        definitions: &[("o", &["t", "g", "r", "e"], format!("(norm (snd {f}))"))],
+        element: DType::F16,
+    }
+    .plan()
+}
+
+fn doubled() -> Plan {
+    Text {
+        axes: &[("t", 0), ("d", 16)],
+        params: &[("x", &["t", "d"])],
+        lists: &[],
+        definitions: &[("y", &["t", "d"], "(* 2.0 (load $x @t @d))".into())],
+        element: DType::Bf16,
+    }
+    .plan()
+}
+
+/// The instructions of a function.
+fn function<'t>(text: &'t str, symbol: &str) -> Vec<&'t str> {
+    let start = text.find(&format!("\n{symbol}:")).unwrap_or_else(|| panic!("no {symbol}"));
+    let body = &text[start + 1..];
+    let end = body.find(&format!(".size\t{symbol}")).expect("the size of the function");
+    let lines = body[..end].lines().map(str::trim);
+    lines.filter(|l| !l.starts_with('.') && !l.ends_with(':') && !l.is_empty()).collect()
+}
+
+#[test]
+fn each_function_keeps_to_its_instruction_set() {
+    let code = emit(&attention(), Machine::X86_64, "p").expect("assembly");
+    let symbols = &code.kernels[0].symbols;
+    assert_eq!(symbols.iter().map(|s| s.0).collect::<Vec<_>>(), [Isa::X86_64, Isa::Avx2, Isa::Avx512]);
+    let wide = |line: &&str| line.contains("%ymm") || line.contains("%zmm") || line.starts_with('v');
+    assert_eq!(symbols[0].1, "p_o_x86_64");
+    let baseline = function(&code.text, &symbols[0].1);
+    assert!(baseline.iter().any(|l| l.starts_with("mulps")));
+    assert_eq!(baseline.iter().find(|l| wide(l)), None);
+    let avx2 = function(&code.text, &symbols[1].1);
+    assert!(avx2.iter().any(|l| l.starts_with("vfmadd") && l.contains("%ymm")));
+    assert_eq!(avx2.iter().find(|l| l.contains("%zmm") || l.contains("%k1")), None);
+    let avx512 = function(&code.text, &symbols[2].1);
+    assert!(avx512.iter().any(|l| l.starts_with("vfmadd") && l.contains("%zmm")));
+}
+
+/// The inner loops of contractions hold their sums in registers.
+#[test]
+fn register_blocks_do_not_spill() {
+    let code = emit(&attention(), Machine::X86_64, "p").expect("assembly");
+    for (isa, symbol) in &code.kernels[0].symbols[1..] {
+        let body = function(&code.text, symbol);
+        let fused: Vec<usize> = (0..body.len()).filter(|i| body[*i].starts_with("vfmadd231ps")).collect();
+        // Between neighbouring multiply-adds of a loop nothing is moved to or from the stack.
+        let mut close = 0;
+        for pair in fused.windows(2).filter(|p| p[1] - p[0] < 6) {
+            close += 1;
+            let between = &body[pair[0]..pair[1]];
+            assert_eq!(between.iter().find(|l| l.contains("(%rsp)")), None, "{isa:?}");
+        }
+        assert!(close > 50, "{isa:?}: {close} multiply-adds in loops");
+    }
+}
+
+#[test]
+fn local_labels_carry_the_prefix() {
+    let code = emit(&attention(), Machine::X86_64, "some_module").expect("assembly");
+    let labels = code
+        .text
+        .match_indices(".L")
+        .filter(|(at, _)| !code.text[..*at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_'));
+    for (at, _) in labels {
+        assert!(code.text[at..].starts_with(".Lsome_module_"), "{}", &code.text[at..at + 20]);
+    }
+    let mut defined: Vec<&str> = code.text.lines().filter(|l| l.starts_with(".L") && l.ends_with(':')).collect();
+    let count = defined.len();
+    defined.sort_unstable();
+    defined.dedup();
+    assert_eq!(defined.len(), count, "a label is defined twice");
+    assert!(count > 10);
+}
+
+#[test]
+fn calls_nothing_but_memory_functions() {
+    for machine in [Machine::X86_64, Machine::Aarch64] {
+        let code = emit(&attention(), machine, "p").expect("assembly");
+        for line in code.text.lines().map(str::trim) {
+            let Some(target) = line.strip_prefix("callq\t").or_else(|| line.strip_prefix("bl\t")) else { continue };
+            let target = target.trim_end_matches("@PLT");
+            assert!(["memset", "memcpy", "memmove"].contains(&target), "{line}");
+        }
+    }
+}
+
+#[test]
+fn aarch64_text() {
+    let code = emit(&doubled(), Machine::Aarch64, "twice").expect("assembly");
+    insta::with_settings!({ snapshot_path => "../../../snapshots/host", prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!("aarch64_doubled", code.text);
+    });
+}
+
+#[test]
+fn text_is_the_same_every_time() {
+    let texts = [(); 2].map(|()| emit(&attention(), Machine::X86_64, "p").expect("assembly").text);
+    assert_eq!(texts[0], texts[1]);
+}
+
+#[test]
+fn faults_are_values() {
+    let plan = doubled();
+    let message = emit(&plan, Machine::Sm80, "p").expect_err("no CPU").to_string();
+    assert_eq!(message, "cannot emit kernel code: Sm80 is no CPU");
+    let message = emit(&plan, Machine::X86_64, "no-name").expect_err("a bad prefix").to_string();
+    assert!(message.ends_with("`no-name` cannot begin symbols: letters, digits and _ can"), "{message}");
+    let mut broken = plan.clone();
+    broken.buffers.clear();
+    emit(&broken, Machine::X86_64, "p").expect_err("a buffer is missing");
+}

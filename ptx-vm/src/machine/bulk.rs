@@ -1,0 +1,221 @@
+//! Bulk copies in flight: the asynchronous proxy at work.
+
+use super::shared::{ASYNC, PENDING, Shared};
+use super::warp::LANES;
+use super::{Cx, Machine, bytes_of};
+use crate::code::{AtomicOp, Order};
+use crate::finding::FindingKind;
+use crate::types::{Space, Type};
+
+/// A copy into shared memory that has been issued and not delivered.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    /// Block and offset of each run, with the bytes it will hold.
+    pub runs: Vec<(usize, usize, Vec<u8>)>,
+    /// The barrier that counts the bytes, and how many it counts.
+    pub barrier: (usize, usize),
+    pub bytes: u32,
+}
+
+/// A copy out of shared memory that its thread has not waited for.
+#[derive(Clone, Debug)]
+pub(crate) struct Drain {
+    pub lane: u8,
+    pub group: u32,
+    /// Block, offset and length of the source, for as long as it is being read.
+    pub source: Vec<(usize, usize, usize)>,
+    /// Source offset, destination address and length of each run still to be written.
+    pub runs: Vec<(usize, u64, usize)>,
+    pub block: usize,
+    pub reduce: Option<(AtomicOp, Type)>,
+    pub line: u32,
+}
+
+/// Copies out of shared memory by one warp's threads.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Drains {
+    pub pending: Vec<Drain>,
+    committed: Vec<u32>,
+}
+
+/// The group number of an uncommitted copy.
+pub(crate) const OPEN: u32 = u32::MAX;
+
+impl Drains {
+    pub fn commit(&mut self, mask: u32) {
+        self.committed.resize(LANES, 0);
+        for drain in &mut self.pending {
+            if drain.group == OPEN && mask >> drain.lane & 1 != 0 {
+                drain.group = self.committed[usize::from(drain.lane)];
+            }
+        }
+        for (lane, committed) in self.committed.iter_mut().enumerate() {
+            *committed += mask >> lane & 1;
+        }
+    }
+
+    /// Indices of the copies that a wait for all but `left` groups covers.
+    pub fn covered(&self, mask: u32, left: u32) -> Vec<usize> {
+        let committed = |lane: u8| self.committed.get(usize::from(lane)).copied().unwrap_or(0);
+        (0..self.pending.len())
+            .filter(|&i| {
+                let drain = &self.pending[i];
+                mask >> drain.lane & 1 != 0 && drain.group != OPEN && drain.group + left < committed(drain.lane)
+            })
+            .collect()
+    }
+}
+
+impl Machine<'_> {
+    /// Claims the destination of a copy into shared memory on behalf of warp `cx.me`.
+    pub fn claim(&mut self, cx: Cx, lane: u8, block: usize, offset: usize, bytes: usize) {
+        self.blocks[block].shared.data[offset..offset + bytes].fill(0xff);
+        if !self.tracks() {
+            return;
+        }
+        for (index, mask) in Shared::split(offset, bytes) {
+            let word = self.blocks[block].shared.words[index];
+            self.check_write(cx, lane, block, index, mask, false, false);
+            if word.last & mask != 0
+                && word.flags & (ASYNC | PENDING) == 0
+                && self.views[cx.me].fenced_of(word.agent as usize) < word.clock
+                && self.write_ordered(cx.me, lane, &word)
+            {
+                self.report_proxy(cx, block, index, "this copy overwrites");
+            }
+            let stamp = self.views[cx.me].of(cx.me);
+            let word = &mut self.blocks[block].shared.words[index];
+            word.flags = PENDING | ASYNC;
+            word.agent = cx.me as u16;
+            word.lane = lane;
+            word.clock = stamp;
+            word.line = cx.line;
+            word.last |= mask;
+            word.written |= mask;
+        }
+    }
+
+    #[cold]
+    pub fn report_proxy(&mut self, cx: Cx, block: usize, index: usize, what: &str) {
+        let word = self.blocks[block].shared.words[index];
+        let at = self.site(cx.me, cx.line);
+        let other = self.site(word.agent as usize, word.line);
+        let bytes = bytes_of(Space::Shared, index as u64 * 4, 4);
+        self.findings.add(FindingKind::MissingProxyFence, at, Some(other), Some(bytes), || {
+            format!("{what} shared memory that an ordinary write wrote, with no fence.proxy.async in between")
+        });
+    }
+
+    /// A read of shared memory by the asynchronous proxy on behalf of warp `cx.me`: it must be ordered after the
+    /// write, and a proxy fence must lie between if the write was an ordinary one.
+    #[inline(always)]
+    pub fn check_async_read(&mut self, cx: Cx, lane: u8, block: usize, offset: usize, bytes: usize) {
+        for (index, mask) in Shared::split(offset, bytes) {
+            let word = self.blocks[block].shared.words[index];
+            let plain = word.written & mask == mask && word.flags & PENDING == 0;
+            if !plain || !self.write_ordered_async(cx.me, &word) {
+                // The ordinary check says what is wrong, and records nothing that a later one would misread.
+                let slot = index * self.blocks[block].shared.readers + cx.me;
+                let before = self.blocks[block].shared.reads[slot];
+                self.track_read(cx, lane, block, index * 4, 4, false);
+                self.blocks[block].shared.reads[slot] = before;
+            } else if word.flags & ASYNC == 0 && self.views[cx.me].fenced_of(word.agent as usize) < word.clock {
+                self.report_proxy(cx, block, index, "the asynchronous proxy reads");
+            }
+        }
+    }
+
+    fn write_ordered_async(&self, me: usize, word: &super::shared::Word) -> bool {
+        // Lanes of one warp: the proxy fence that must follow is what orders them.
+        word.agent as usize == me || self.write_ordered(me, super::shared::ANY_LANE, word)
+    }
+
+    /// Marks words as being read by an operation in flight.
+    pub fn hold(&mut self, block: usize, offset: usize, bytes: usize) {
+        if self.tracks() {
+            for (index, _) in Shared::split(offset, bytes) {
+                let word = &mut self.blocks[block].shared.words[index];
+                word.readers = word.readers.saturating_add(1);
+            }
+        }
+    }
+
+    /// The operation is over and its warp knows: from now on it is an ordinary read of the past.
+    pub fn unhold(&mut self, cx: Cx, block: usize, offset: usize, bytes: usize) {
+        if self.tracks() {
+            let now = self.views[cx.me].of(cx.me);
+            let readers = self.blocks[block].shared.readers;
+            for (index, _) in Shared::split(offset, bytes) {
+                let shared = &mut self.blocks[block].shared;
+                let word = &mut shared.words[index];
+                word.readers = word.readers.saturating_sub(1);
+                shared.reads[index * readers + cx.me] =
+                    super::shared::ReadStamp::new(now, super::shared::ANY_LANE, cx.line).0;
+            }
+        }
+    }
+
+    /// Delivers one of the copies in flight, any of them; `false` if there is none.
+    pub fn deliver_one(&mut self) -> bool {
+        if self.deliveries.is_empty() {
+            return false;
+        }
+        let chosen = self.random.below(self.deliveries.len());
+        let delivery = self.deliveries.swap_remove(chosen);
+        let stamp = self.mbarrier_stamp(delivery.barrier);
+        let tracks = self.tracks();
+        for (block, offset, data) in &delivery.runs {
+            let shared = &mut self.blocks[*block].shared;
+            shared.data[*offset..offset + data.len()].copy_from_slice(data);
+            if tracks && let Some((agent, phase)) = stamp {
+                for (index, _) in Shared::split(*offset, data.len()) {
+                    let word = &mut shared.words[index];
+                    word.flags = ASYNC;
+                    word.agent = agent as u16;
+                    word.clock = phase;
+                }
+            }
+        }
+        self.mbarrier_complete(delivery.barrier, delivery.bytes);
+        self.progress += 1;
+        true
+    }
+
+    /// Writes what a copy out of shared memory has read to its destination.
+    pub fn drain(&mut self, me: usize, drain: &mut Drain) {
+        let cx = Cx { me, block: drain.block, line: drain.line };
+        for (offset, address, length) in std::mem::take(&mut drain.runs) {
+            let mut data = [0u8; 16];
+            data[..length].copy_from_slice(&self.blocks[drain.block].shared.data[offset..offset + length]);
+            let addresses = [address; LANES];
+            match drain.reduce {
+                None => {
+                    // Lengths are powers of two save at ragged edges, which go byte by byte.
+                    if length.is_power_of_two() && address % length as u64 == 0 {
+                        self.global_write(cx, 1, &addresses, length, Order::Weak, |_| data);
+                    } else {
+                        for i in 0..length {
+                            let one = [address + i as u64; LANES];
+                            self.global_write(cx, 1, &one, 1, Order::Weak, |_| [data[i]; 16]);
+                        }
+                    }
+                }
+                Some((op, ty)) => {
+                    let size = ty.bytes();
+                    for i in 0..length / size {
+                        let one = [address + (i * size) as u64; LANES];
+                        let mut operand = [0u8; 8];
+                        operand[..size].copy_from_slice(&data[i * size..(i + 1) * size]);
+                        let operand = u64::from_le_bytes(operand);
+                        self.global_modify(cx, 1, &one, size, Order::Relaxed, |_, slot| {
+                            let mut old = [0u8; 8];
+                            old[..size].copy_from_slice(slot);
+                            let new = crate::exec::combine(op, ty, u64::from_le_bytes(old), operand, 0);
+                            slot.copy_from_slice(&new.to_le_bytes()[..size]);
+                        });
+                    }
+                }
+            }
+        }
+    }
+}
