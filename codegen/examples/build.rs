@@ -7,12 +7,20 @@ fn main() {
     let program = nsa_dsl::compile_source(&args[1], &text, &settings).unwrap_or_else(|e| panic!("{e}"));
     let t = std::time::Instant::now();
     let mut o = Options::default();
-    if args.len() > 3 { o.targets.retain(|t| t.name() == args[3]); }
+    if args.len() > 3 {
+        o.targets.retain(|t| t.name() == args[3]);
+    }
     let c = compile(&program, &o).unwrap_or_else(|e| panic!("{e}"));
     println!("{:?}", t.elapsed());
     std::fs::create_dir_all(&args[2]).unwrap();
-    for (n, p) in c.artifact.payloads() { std::fs::write(format!("{}/{n}", args[2]), p).unwrap(); }
+    for (n, p) in c.artifact.payloads() {
+        std::fs::write(format!("{}/{n}", args[2]), p).unwrap();
+    }
     std::fs::write(format!("{}/artifact.nsa", args[2]), c.artifact.to_bytes()).unwrap();
-    for l in &c.lowered { for v in &l.variants { println!("{} {}: untiled {:?}", l.target, v.label, v.untiled); } }
+    for l in &c.lowered {
+        for v in &l.variants {
+            println!("{} {}: untiled {:?}", l.target, v.label, v.untiled);
+        }
+    }
     std::fs::write(format!("{}/manifest.json", args[2]), c.artifact.manifest_json()).unwrap();
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::machine::{H200,X86_64};
+use crate::machine::{H200, X86_64};
 use nsa_dsl::{Settings, compile_source};
 
 fn program(name: &str) -> nsa_dsl::Program {
@@ -11,18 +11,18 @@ fn program(name: &str) -> nsa_dsl::Program {
 #[test]
 fn look() {
     for (name, machine) in [("nsa", &H200), ("nsa_mlp", &H200)] {
-    let p = program(name);
-    let terms = translate(&p);
-    let start = std::time::Instant::now();
-    let optimised = optimise(&terms, &p, machine, &Options::default()).unwrap();
-    eprintln!("{name} {}: {optimised}\n{:?}", machine.name, start.elapsed());
-    for candidate in optimised.candidates.iter().take(1) {
-        eprintln!("{}", candidate.cost);
-        for d in &candidate.terms.definitions {
-            let e = extract::expression(&candidate.terms.nodes, d.root);
-            eprintln!("{} {:?} =\n{}", d.tensor, d.axes, e.pretty(110));
+        let p = program(name);
+        let terms = translate(&p);
+        let start = std::time::Instant::now();
+        let optimised = optimise(&terms, &p, machine, &Options::default()).unwrap();
+        eprintln!("{name} {}: {optimised}\n{:?}", machine.name, start.elapsed());
+        for candidate in optimised.candidates.iter().take(1) {
+            eprintln!("{}", candidate.cost);
+            for d in &candidate.terms.definitions {
+                let e = extract::expression(&candidate.terms.nodes, d.root);
+                eprintln!("{} {:?} =\n{}", d.tensor, d.axes, e.pretty(110));
+            }
+            break;
         }
-        break;
-    }
     }
 }
