@@ -22,13 +22,18 @@ pub struct Array {
 impl Array {
     /// Element `index` of a sequence.
     pub fn at(&self, sequence: usize, index: &[usize]) -> f64 {
+        self.row(sequence, index)[0]
+    }
+    /// The elements whose indices begin with `index`.
+    pub fn row(&self, sequence: usize, index: &[usize]) -> &[f64] {
         let mut flat = 0;
         for (dim, i) in index.iter().enumerate() {
             let i = if self.packed == Some(dim) { i + self.offsets[sequence] } else { *i };
             assert!(i < self.dims[dim], "index {index:?} of {:?}", self.dims);
             flat = flat * self.dims[dim] + i;
         }
-        self.data[flat]
+        let width: usize = self.dims[index.len()..].iter().product();
+        &self.data[flat * width..(flat + 1) * width]
     }
 }
 
