@@ -343,7 +343,9 @@ impl<'a> Planner<'a> {
         }
         let (body, variables, tiles, stages, lists) = lower.finish();
         let layout = Layout::Fragments { rows: shape.warps, repeat: shape.repeat, columns: shape.column_warps };
-        Ok(Kernel { name: kernel_name(group), grid, rows, layout, variables, tiles, stages, lists, body })
+        let mut kernel = Kernel { name: kernel_name(group), grid, rows, layout, variables, tiles, stages, lists, body };
+        spread(&mut kernel);
+        Ok(kernel)
     }
 
     /// The axes that lists of blocks depend on: all rows of a block walk the same list.
@@ -435,6 +437,17 @@ impl<'a> Planner<'a> {
             lists: vec![],
             body,
         })
+    }
+}
+
+/// Gives rows to more warps while a thread would need more registers than it can name.
+fn spread(kernel: &mut Kernel) {
+    while let Layout::Fragments { rows, repeat, columns } = kernel.layout
+        && repeat.is_multiple_of(2)
+        && 2 * rows * columns * 32 <= 1024
+        && resources::Resources::of(kernel).registers > resources::SM_80.registers_per_thread
+    {
+        kernel.layout = Layout::Fragments { rows: 2 * rows, repeat: repeat / 2, columns };
     }
 }
 
