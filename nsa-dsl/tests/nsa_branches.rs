@@ -215,9 +215,8 @@ impl Case {
         close("lse", get("lse").real(), &lse);
         close("mass", get("mass").real(), &mass);
         let count = self.tk.div_ceil(self.block);
-        let chosen: Vec<Vec<usize>> = (0..self.tq * self.g)
-            .map(|row| self.choose(row / self.g, &mass[row * count..(row + 1) * count]))
-            .collect();
+        let chosen: Vec<Vec<usize>> =
+            (0..self.tq * self.g).map(|row| self.choose(row / self.g, &mass[row * count..(row + 1) * count])).collect();
         for (row, list) in get("chosen").integers().chunks_exact(self.n).enumerate() {
             let mut expected: Vec<i64> = chosen[row].iter().map(|&b| b as i64).collect();
             expected.resize(self.n, -1);
@@ -414,7 +413,8 @@ fn packed_batch() {
     for case in &cases {
         case.check();
         let inputs = case.inputs();
-        expected.extend_from_slice(nsa_dsl::evaluate(&program, &inputs).expect("evaluates").get("o").expect("o").real());
+        expected
+            .extend_from_slice(nsa_dsl::evaluate(&program, &inputs).expect("evaluates").get("o").expect("o").real());
     }
     assert_eq!(packed.get("o").expect("o").real(), expected);
 
@@ -423,10 +423,8 @@ fn packed_batch() {
     let sampled = nsa_dsl::evaluate_rows(&program, &inputs, "t", &rows).expect("evaluates");
     let size = cases[0].g * cases[0].r * cases[0].e;
     let starts = sums(|case| case.tq);
-    let picked: Vec<f64> = rows
-        .iter()
-        .flat_map(|&(sequence, t)| expected[(starts[sequence] + t) * size..][..size].to_vec())
-        .collect();
+    let picked: Vec<f64> =
+        rows.iter().flat_map(|&(sequence, t)| expected[(starts[sequence] + t) * size..][..size].to_vec()).collect();
     assert_eq!(sampled.get("o").expect("o").real(), picked);
 }
 
@@ -462,7 +460,8 @@ fn perceptron_compression() {
         inputs = inputs.real(name, values.clone());
         arrays.insert(name, values);
     }
-    let sizes = [("g", g), ("r", r), ("d", d), ("e", e), ("j", length), ("STRIDE", stride), ("BLOCK", 8), ("u", hidden)];
+    let sizes =
+        [("g", g), ("r", r), ("d", d), ("e", e), ("j", length), ("STRIDE", stride), ("BLOCK", 8), ("u", hidden)];
     let settings = sizes.into_iter().fold(Settings::default(), |settings, (name, n)| settings.set(name, n as i64));
     let program = compile_source("nsa_mlp.nsa", MLP, &settings).unwrap_or_else(|errors| panic!("{errors}"));
     let evaluation = Evaluation::new(&program, &inputs).expect("inputs fit");
