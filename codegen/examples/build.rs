@@ -10,6 +10,21 @@ fn main() {
     if args.len() > 3 {
         o.targets.retain(|t| t.name() == args[3]);
     }
+    if let Ok(t) = std::env::var("TILING") {
+        let mut tiling = nsa_codegen::plan::Tiling::gpu();
+        for part in t.split(';') {
+            let (k, v) = part.split_once('=').unwrap();
+            let n: Vec<u32> = v.split(',').map(|x| x.parse().unwrap()).collect();
+            let cut =
+                nsa_codegen::plan::Cut { rows: n[0], columns: n[1], stages: n[2], repeat: n[3], column_warps: n[4] };
+            match k {
+                "many" => tiling.many = cut,
+                "lists" => tiling.lists = cut,
+                _ => tiling.few = cut,
+            }
+        }
+        o.tiling = Some(tiling);
+    }
     let c = compile(&program, &o).unwrap_or_else(|e| panic!("{e}"));
     println!("{:?}", t.elapsed());
     std::fs::create_dir_all(&args[2]).unwrap();

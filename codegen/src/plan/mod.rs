@@ -43,7 +43,7 @@ pub mod visit;
 
 use planner::contractions;
 pub use planner::{PlanError, Planned, dtype, plan};
-pub use tiling::Tiling;
+pub use tiling::{Cut, Tiling};
 pub use verify::{Fault, verify};
 
 use crate::term::{AxisName, TensorName, Term, Type};

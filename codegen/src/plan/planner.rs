@@ -164,7 +164,7 @@ impl<'a> Planner<'a> {
         for definition in &candidate.definitions {
             let term = self.arena.import_with(&candidate.nodes, definition.root, &mut imported);
             let mut root = Root { tensor: definition.tensor, axes: definition.axes.clone(), term };
-            let tile = i64::from(self.tiling.columns);
+            let tile = i64::from(self.tiling.few.columns);
             let parts = split(&mut self.arena, &mut root, self.tiling.chunks, tile);
             self.add_parts(&parts);
             for root in parts.into_iter().chain([root]) {
@@ -294,7 +294,7 @@ impl<'a> Planner<'a> {
         if constant_rows > WIDEST {
             return Err(Untileable("more constant rows than a block can own".into()));
         }
-        let shape = self.tiling.tiled(constant_rows as u32, !runtime.is_empty(), is_top);
+        let shape = self.tiling.shape(constant_rows as u32, !runtime.is_empty(), is_top);
         let rows: Vec<Span> = row_axes
             .iter()
             .map(|axis| Span { axis: *axis, count: self.constant(*axis).map_or(shape.row_tile, |n| n as u32) })

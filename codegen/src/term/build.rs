@@ -3,7 +3,7 @@
 //! The order stands in for commutativity rules: two source terms that differ by the order of operands are the same term
 //! before the e-graph sees them. Computed parts come before loads, loads before axes, axes before constants.
 
-use super::{Monoid, Real, Term, TensorName, Terms, Type, affine};
+use super::{Monoid, Real, TensorName, Term, Terms, Type, affine};
 use egg::{Id, Language, RecExpr};
 use std::cmp::Ordering;
 use std::collections::HashMap;

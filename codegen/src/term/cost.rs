@@ -16,7 +16,7 @@
 use super::context::{Context, TensorRole};
 use super::extract::{CHUNKS, TILE, list_length};
 use super::facts::{Binding, Facts, Level, facts_of_nodes};
-use super::{AxisName, Definition, Monoid, Term, TensorName, Terms, Type};
+use super::{AxisName, Definition, Monoid, TensorName, Term, Terms, Type};
 use crate::machine::Machine;
 use egg::{Id, Language};
 use std::cell::RefCell;
@@ -458,7 +458,9 @@ impl<'a> Kernel<'a> {
     /// Adds what one node does to the totals; its own frame is on the stack already.
     fn account(&mut self, id: Id, stack: &[usize]) {
         let facts = self.facts;
-        let free = |ids: &[Id]| -> BTreeSet<Binding> { ids.iter().flat_map(|id| facts[usize::from(*id)].free.iter().copied()).collect() };
+        let free = |ids: &[Id]| -> BTreeSet<Binding> {
+            ids.iter().flat_map(|id| facts[usize::from(*id)].free.iter().copied()).collect()
+        };
         let bound = |domain: Id, ids: &[Id]| {
             let mut all = free(ids);
             all.extend(facts[usize::from(domain)].binds);
@@ -469,7 +471,11 @@ impl<'a> Kernel<'a> {
             Term::Load(ref operands) | Term::List(ref operands) => {
                 let Term::Tensor(name) = self.terms.nodes[operands[0]] else { return };
                 let in_block = self.product(here, stack, true);
-                let count = if matches!(self.terms.nodes[id], Term::List(_)) { list_length(self.context, name).unwrap_or(1.0) } else { 1.0 };
+                let count = if matches!(self.terms.nodes[id], Term::List(_)) {
+                    list_length(self.context, name).unwrap_or(1.0)
+                } else {
+                    1.0
+                };
                 *self.loads.entry(name.name()).or_default() += in_block * count * self.total.blocks * self.bytes(name);
             }
             Term::Mma([domain, a, b]) => {
@@ -491,7 +497,13 @@ impl<'a> Kernel<'a> {
                 }
             }
             Term::Top([_, domain, score, _]) => self.total.scalar += 4.0 * self.count(&bound(domain, &[score]), stack),
-            Term::Exp(_) | Term::Log(_) | Term::Tanh(_) | Term::Sigmoid(_) | Term::Silu(_) | Term::Gelu(_) | Term::Sqrt(_) => {
+            Term::Exp(_)
+            | Term::Log(_)
+            | Term::Tanh(_)
+            | Term::Sigmoid(_)
+            | Term::Silu(_)
+            | Term::Gelu(_)
+            | Term::Sqrt(_) => {
                 self.total.exponentials += self.count(here, stack);
             }
             Term::Mat(_) => {
@@ -500,7 +512,13 @@ impl<'a> Kernel<'a> {
                 self.total.launches += 1;
                 self.total.blocks *= CHUNKS;
             }
-            Term::IntAdd(_) | Term::IntSub(_) | Term::IntMul(_) | Term::IntDiv(_) | Term::IntRem(_) | Term::IntMin(_) | Term::IntMax(_) => {
+            Term::IntAdd(_)
+            | Term::IntSub(_)
+            | Term::IntMul(_)
+            | Term::IntDiv(_)
+            | Term::IntRem(_)
+            | Term::IntMin(_)
+            | Term::IntMax(_) => {
                 // addresses and bounds: mostly constant along a lane's work
                 self.total.scalar += 0.25 * self.count(here, stack);
             }
@@ -517,7 +535,10 @@ impl<'a> Kernel<'a> {
         let own = a.free.iter().filter(|(axis, level)| *level == Level::Element && !b.varies_over(*axis));
         let of = |axis: u32| match self.tiles.get(&axis) {
             Some(tile) => *tile,
-            None => stack.iter().find(|frame| self.frames[**frame].axis == axis).map_or(1.0, |frame| self.frames[*frame].size.min(TILE)),
+            None => stack
+                .iter()
+                .find(|frame| self.frames[**frame].axis == axis)
+                .map_or(1.0, |frame| self.frames[*frame].size.min(TILE)),
         };
         own.map(|(axis, _)| of(*axis)).product::<f64>().max(1.0)
     }
@@ -525,7 +546,9 @@ impl<'a> Kernel<'a> {
     /// The frame of a domain's axis; the two halves of a split domain share one.
     fn enter(&mut self, domain: Id, stack: &[usize]) -> usize {
         let mut whole = domain;
-        while let Term::Outer(inner) | Term::Inner(inner) | Term::Chunks(inner) | Term::Chunk(inner) = self.terms.nodes[whole] {
+        while let Term::Outer(inner) | Term::Inner(inner) | Term::Chunks(inner) | Term::Chunk(inner) =
+            self.terms.nodes[whole]
+        {
             whole = inner;
         }
         let axis = self.facts[usize::from(whole)].binds.map_or(u32::MAX, |(axis, _)| axis);
@@ -535,7 +558,9 @@ impl<'a> Kernel<'a> {
         let around = stack.iter().rev().find(|frame| self.frames[**frame].axis == axis);
         let part = matches!(self.terms.nodes[domain], Term::Inner(_) | Term::Chunk(_));
         let pass = around.map_or(0, |frame| self.frames[*frame].pass + usize::from(!part));
-        let same = |frame: &Frame| frame.axis == axis && frame.domain == whole && frame.depends == depends && frame.pass == pass;
+        let same = |frame: &Frame| {
+            frame.axis == axis && frame.domain == whole && frame.depends == depends && frame.pass == pass
+        };
         if let Some(known) = self.frames.iter().position(same) {
             return known;
         }

@@ -34,8 +34,12 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::UnknownLaw { name, known } => write!(f, "there is no law `{name}`; the laws are {}", known.join(", ")),
-            Error::UnknownAxis { name, known } => write!(f, "there is no axis `{name}`; the axes are {}", known.join(", ")),
+            Error::UnknownLaw { name, known } => {
+                write!(f, "there is no law `{name}`; the laws are {}", known.join(", "))
+            }
+            Error::UnknownAxis { name, known } => {
+                write!(f, "there is no axis `{name}`; the axes are {}", known.join(", "))
+            }
             Error::Underivable { definition } => {
                 write!(f, "`{definition}` cannot be computed from the arguments and the stored definitions")
             }

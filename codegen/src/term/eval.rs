@@ -5,7 +5,7 @@
 
 use super::context::Context;
 use super::facts::{Facts, Level, facts_of_nodes};
-use super::{AxisName, Error, Monoid, Term, TensorName, Terms, Type};
+use super::{AxisName, Error, Monoid, TensorName, Term, Terms, Type};
 use egg::{Id, RecExpr};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -295,8 +295,18 @@ impl<'a> Evaluator<'a> {
             Term::Logsum(a) => self.logsum(a)?,
             Term::Top([count, domain, score, force]) => self.top(count, domain, score, force)?,
             Term::Mat(a) => self.eval(a)?,
-            Term::Tensor(_) | Term::Monoid(_) | Term::Type(_) | Term::Value(_) | Term::All(_) | Term::Mask(_)
-            | Term::Upto(_) | Term::From(_) | Term::Blocks(_) | Term::Outer(_) | Term::Inner(_) | Term::Chunks(_)
+            Term::Tensor(_)
+            | Term::Monoid(_)
+            | Term::Type(_)
+            | Term::Value(_)
+            | Term::All(_)
+            | Term::Mask(_)
+            | Term::Upto(_)
+            | Term::From(_)
+            | Term::Blocks(_)
+            | Term::Outer(_)
+            | Term::Inner(_)
+            | Term::Chunks(_)
             | Term::Chunk(_) => return Err(malformed(format!("{} has no value", self.nodes[id]))),
         })
     }

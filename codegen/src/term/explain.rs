@@ -5,7 +5,7 @@ use super::display::abbreviated;
 use super::extract::expression;
 use super::optimise::saturate;
 use super::rules::{self, Law, law_of};
-use super::{Error, Options, Term, TensorName, Terms};
+use super::{Error, Options, TensorName, Term, Terms};
 use crate::machine::Machine;
 use egg::{FlatTerm, Id, RecExpr};
 use nsa_dsl::Program;

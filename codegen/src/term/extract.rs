@@ -8,7 +8,7 @@
 use super::build::Builder;
 use super::context::{Context, TensorRole, is_long};
 use super::facts::{Graph, Level};
-use super::{Definition, Monoid, Term, TensorName};
+use super::{Definition, Monoid, TensorName, Term};
 use crate::machine::Machine;
 use egg::{Id, Language, RecExpr};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -73,13 +73,18 @@ impl<'a> Extractor<'a> {
         let visits = Visits::of(graph, &ids);
         let classes = ids.iter().map(|id| {
             let class = &graph[*id];
-            let mut nodes: Vec<Node> = class.nodes.iter().map(|term| Node {
-                term: term.clone(),
-                operands: term.children().iter().map(|child| number[&graph.find(*child)]).collect(),
-                price: own(graph, machine, &visits, *id, term),
-                completes: completes(graph, term),
-                unsplit: completes(graph, term).is_some() && !is_chunk(graph, term.children()[usize::from(!matches!(term, Term::Mma(_)))]),
-            }).collect();
+            let mut nodes: Vec<Node> = class
+                .nodes
+                .iter()
+                .map(|term| Node {
+                    term: term.clone(),
+                    operands: term.children().iter().map(|child| number[&graph.find(*child)]).collect(),
+                    price: own(graph, machine, &visits, *id, term),
+                    completes: completes(graph, term),
+                    unsplit: completes(graph, term).is_some()
+                        && !is_chunk(graph, term.children()[usize::from(!matches!(term, Term::Mma(_)))]),
+                })
+                .collect();
             // equal prices: the first node; independent of how names were interned
             nodes.sort_by_key(|node| (preference(&node.term), leaf_name(&node.term), node.operands.clone()));
             let free = class.data.free.iter().filter(|(_, level)| *level == Level::Element);
@@ -95,7 +100,13 @@ impl<'a> Extractor<'a> {
     }
 
     /// The cheapest term for a class, `shared` being there for nothing; None if there is none under this choice.
-    pub fn extract(&self, definition: &Definition, root: Id, choice: &Choice, shared: &[&Extracted]) -> Option<Extracted> {
+    pub fn extract(
+        &self,
+        definition: &Definition,
+        root: Id,
+        choice: &Choice,
+        shared: &[&Extracted],
+    ) -> Option<Extracted> {
         let root = *self.number.get(&self.graph.find(root))?;
         let context = &self.graph.analysis.context;
         let order = self.reachable(root, definition, choice);
@@ -298,7 +309,12 @@ impl<'a> Extractor<'a> {
     }
 
     /// The choices from the root on; None if a term would contain itself.
-    fn follow(&self, root: usize, best: &[Option<Best>], place: &HashMap<usize, usize>) -> Option<BTreeMap<usize, usize>> {
+    fn follow(
+        &self,
+        root: usize,
+        best: &[Option<Best>],
+        place: &HashMap<usize, usize>,
+    ) -> Option<BTreeMap<usize, usize>> {
         let mut taken = BTreeMap::new();
         let mut open = BTreeSet::new();
         let mut stack = vec![(root, false)];
@@ -333,7 +349,9 @@ struct Best {
 }
 
 fn members(set: &[u64]) -> impl Iterator<Item = usize> {
-    set.iter().enumerate().flat_map(|(word, bits)| (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| word * 64 + bit))
+    set.iter()
+        .enumerate()
+        .flat_map(|(word, bits)| (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| word * 64 + bit))
 }
 
 /// Of equal prices: restrictions in their canonical order, masks outermost.
@@ -354,7 +372,9 @@ fn leaf_name(term: &Term) -> String {
 
 /// The long axis that a node folds over completely.
 fn completes(graph: &Graph, node: &Term) -> Option<u32> {
-    let (Term::Fold([_, domain, _]) | Term::Mma([domain, ..]) | Term::Top([_, domain, ..])) = *node else { return None };
+    let (Term::Fold([_, domain, _]) | Term::Mma([domain, ..]) | Term::Top([_, domain, ..])) = *node else {
+        return None;
+    };
     let half = |node: &Term| matches!(node, Term::Inner(_) | Term::Chunks(_));
     let (axis, _) = graph[domain].data.binds?;
     (is_long(&graph.analysis.context, axis) && !graph[domain].nodes.iter().any(half)).then_some(axis)
@@ -382,7 +402,13 @@ struct Visits {
 impl Visits {
     fn of(graph: &Graph, ids: &[Id]) -> Self {
         let context = &graph.analysis.context;
-        let size = |id: Id| graph[id].data.binds.and_then(|(number, _)| context.axes.get(number as usize)).map_or(1.0, |axis| axis.size as f64);
+        let size = |id: Id| {
+            graph[id]
+                .data
+                .binds
+                .and_then(|(number, _)| context.axes.get(number as usize))
+                .map_or(1.0, |axis| axis.size as f64)
+        };
         let mut visits = Visits { of: HashMap::new() };
         let domains: Vec<Id> = ids.iter().copied().filter(|id| graph[*id].data.binds.is_some()).collect();
         // domains nest as deep as there are domains, at most
@@ -396,7 +422,9 @@ impl Visits {
                     let found = match *node {
                         Term::All(_) => part(1.0),
                         Term::Mask([domain, _]) => inner(domain),
-                        Term::Upto([domain, _]) | Term::From([domain, _]) => inner(domain).and_then(|(_, had)| part(had * 0.5)),
+                        Term::Upto([domain, _]) | Term::From([domain, _]) => {
+                            inner(domain).and_then(|(_, had)| part(had * 0.5))
+                        }
                         Term::Blocks([domain, list, block]) => {
                             inner(domain).and_then(|(_, had)| part(had.min(listed(graph, list, block) / whole)))
                         }
@@ -478,26 +506,55 @@ fn own(graph: &Graph, machine: &Machine, visits: &Visits, class: Id, node: &Term
     let scalar = |operations: f64| operations / machine.scalar_rate;
     let price = match *node {
         // leaves, and what only says where values are
-        Term::Int(_) | Term::Num(_) | Term::Bool(_) | Term::Axis(_) | Term::Len(_) | Term::Tensor(_) | Term::Monoid(_)
-        | Term::Type(_) | Term::Value(_) | Term::All(_) | Term::Pair(_) | Term::Fst(_) | Term::Snd(_) => 0.0,
+        Term::Int(_)
+        | Term::Num(_)
+        | Term::Bool(_)
+        | Term::Axis(_)
+        | Term::Len(_)
+        | Term::Tensor(_)
+        | Term::Monoid(_)
+        | Term::Type(_)
+        | Term::Value(_)
+        | Term::All(_)
+        | Term::Pair(_)
+        | Term::Fst(_)
+        | Term::Snd(_) => 0.0,
         // a mask is a test per value of the domain inside
         Term::Mask([domain, _]) => scalar(count * visits.at(graph, domain)),
         // bounds and addresses are computed once per tile, or once
-        Term::Blocks(_) | Term::Upto(_) | Term::From(_) | Term::Outer(_) | Term::Inner(_) | Term::Chunks(_)
+        Term::Blocks(_)
+        | Term::Upto(_)
+        | Term::From(_)
+        | Term::Outer(_)
+        | Term::Inner(_)
+        | Term::Chunks(_)
         | Term::Chunk(_) => 1e-12,
-        Term::IntAdd(_) | Term::IntSub(_) | Term::IntMul(_) | Term::IntDiv(_) | Term::IntRem(_) | Term::IntMin(_)
+        Term::IntAdd(_)
+        | Term::IntSub(_)
+        | Term::IntMul(_)
+        | Term::IntDiv(_)
+        | Term::IntRem(_)
+        | Term::IntMin(_)
         | Term::IntMax(_) => 0.0,
         Term::Fold([monoid, domain, body]) => {
             let elements = count * visits.at(graph, domain);
             let lse = graph[monoid].nodes.contains(&Term::Monoid(Monoid::Lse));
-            if lse { scalar(3.0 * elements) + 2.0 * values(graph, scores(graph, body)) / machine.exp_rate } else { scalar(elements) }
+            if lse {
+                scalar(3.0 * elements) + 2.0 * values(graph, scores(graph, body)) / machine.exp_rate
+            } else {
+                scalar(elements)
+            }
         }
         Term::Mma([domain, ..]) => 2.0 * count * visits.at(graph, domain) / machine.matrix_rate,
         Term::Top([_, domain, ..]) => scalar(4.0 * count * visits.at(graph, domain)),
         Term::Load(_) | Term::List(_) => scalar(0.25 * count),
-        Term::Exp(_) | Term::Log(_) | Term::Tanh(_) | Term::Sigmoid(_) | Term::Silu(_) | Term::Gelu(_) | Term::Sqrt(_) => {
-            count / machine.exp_rate
-        }
+        Term::Exp(_)
+        | Term::Log(_)
+        | Term::Tanh(_)
+        | Term::Sigmoid(_)
+        | Term::Silu(_)
+        | Term::Gelu(_)
+        | Term::Sqrt(_) => count / machine.exp_rate,
         Term::Mat(_) => machine.launch + count * 8.0 / machine.memory,
         _ => scalar(count),
     };

@@ -64,7 +64,8 @@ pub fn facts<'a>(context: &Context, node: &Term, of: impl Fn(Id) -> &'a Facts) -
         free.extend(&domain.free);
         free
     };
-    let all = |parts: &[Id]| -> BTreeSet<Binding> { parts.iter().flat_map(|part| of(*part).free.iter().copied()).collect() };
+    let all =
+        |parts: &[Id]| -> BTreeSet<Binding> { parts.iter().flat_map(|part| of(*part).free.iter().copied()).collect() };
     let restricted = |domain: Id, parts: &[Id]| Facts::single(without(domain, all(parts)), of(domain).binds);
     let folded = |domain: Id, parts: &[Id]| Facts::single(without(domain, all(parts)), None);
     // the two halves of a split domain

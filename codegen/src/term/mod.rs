@@ -36,16 +36,16 @@ mod explain;
 pub mod extract;
 pub mod facts;
 mod optimise;
-pub mod rules;
 #[cfg(test)]
 mod optimise_tests;
+pub mod rules;
 mod translate;
 
 pub use error::Error;
 pub use explain::{Explanation, Step, explain};
 pub use optimise::{
-    Candidate, Considered, ITERATION_LIMIT, NODE_LIMIT, Optimised, Options, Saturated, Saturation, optimise, optimise_in,
-    saturate,
+    Candidate, Considered, ITERATION_LIMIT, NODE_LIMIT, Optimised, Options, Saturated, Saturation, optimise,
+    optimise_in, saturate,
 };
 pub use translate::translate;
 

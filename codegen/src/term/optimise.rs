@@ -241,7 +241,8 @@ impl Search<'_> {
         let number = |name| self.terms.definitions.iter().position(|definition| definition.tensor == name);
         let stored = best.terms.definitions.iter().filter_map(|definition| number(definition.tensor)).collect();
         let small = best.cost.kernels.iter().filter(|kernel| kernel.blocks < self.extractor.machine().units as f64);
-        let split: BTreeSet<usize> = small.flat_map(|kernel| &kernel.definitions).filter_map(|name| number(*name)).collect();
+        let split: BTreeSet<usize> =
+            small.flat_map(|kernel| &kernel.definitions).filter_map(|name| number(*name)).collect();
         if !split.is_empty() {
             // no way to split them: nothing is added
             let _ = self.look_at(&Layout { stored, split });
@@ -263,10 +264,10 @@ impl Search<'_> {
         let definitions = &self.terms.definitions;
         // what the results need, from the last definition to the first
         let mut chosen: BTreeMap<usize, Extracted> = BTreeMap::new();
-        let mut needed: BTreeSet<usize> =
-            (0..definitions.len()).filter(|number| definitions[*number].result).collect();
+        let mut needed: BTreeSet<usize> = (0..definitions.len()).filter(|number| definitions[*number].result).collect();
         while let Some(number) = needed.iter().rev().find(|number| !chosen.contains_key(number)).copied() {
-            let extracted = self.extract(number, layout, &[]).ok_or_else(|| definitions[number].tensor.name().to_string())?;
+            let extracted =
+                self.extract(number, layout, &[]).ok_or_else(|| definitions[number].tensor.name().to_string())?;
             needed.extend(self.loads(&extracted));
             chosen.insert(number, extracted);
         }

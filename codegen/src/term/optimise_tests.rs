@@ -36,7 +36,16 @@ fn small(name: &str) -> Program {
             &[("g", 2), ("r", 2), ("d", 2), ("e", 2), ("L", 4), ("STRIDE", 2), ("BLOCK", 4), ("N", 3), ("WINDOW", 5)]
         }
         "nsa_mlp" => &[
-            ("g", 1), ("r", 2), ("d", 2), ("e", 2), ("j", 4), ("STRIDE", 2), ("BLOCK", 4), ("N", 3), ("WINDOW", 5), ("u", 3),
+            ("g", 1),
+            ("r", 2),
+            ("d", 2),
+            ("e", 2),
+            ("j", 4),
+            ("STRIDE", 2),
+            ("BLOCK", 4),
+            ("N", 3),
+            ("WINDOW", 5),
+            ("u", 3),
         ],
         _ => &[("g", 2), ("r", 2), ("d", 2), ("e", 2)],
     };
@@ -239,7 +248,8 @@ fn explanations_name_the_laws() {
     let explanations = explain(&terms, best, &program, &H200, &Options::default()).unwrap();
     assert_eq!(explanations.len(), best.definitions.len());
     let laws = |name: &str| explanations.iter().find(|e| e.definition.name() == name).unwrap().laws();
-    for law in ["normalise-last", "online-weighted", "banana-split", "mask-to-domain", "tile", "two-pass-inner", "mma"] {
+    for law in ["normalise-last", "online-weighted", "banana-split", "mask-to-domain", "tile", "two-pass-inner", "mma"]
+    {
         assert!(laws("oc").contains(&law), "{law} in {:?}", laws("oc"));
     }
     assert!(laws("lse").contains(&"log-sum-exp"), "{:?}", laws("lse"));

@@ -1,7 +1,7 @@
 //! From the checked program to terms.
 
 use super::build::{Builder, tidy_terms};
-use super::{AxisName, Definition, LenName, Monoid, Term, TensorName, Terms, Type};
+use super::{AxisName, Definition, LenName, Monoid, TensorName, Term, Terms, Type};
 use egg::Id;
 use nsa_dsl::program as p;
 use std::collections::HashMap;

@@ -37,7 +37,8 @@ impl Law {
                 (None, false) => format!("{}#{}", self.name, number + 1),
             };
             let right = Right { make: rule.right.clone(), when: rule.when.clone() };
-            Rewrite::new(name, Pattern::new(rule.left.clone()), right).expect("a rule's right side uses its left side's variables")
+            Rewrite::new(name, Pattern::new(rule.left.clone()), right)
+                .expect("a rule's right side uses its left side's variables")
         });
         rewrites.collect()
     }
@@ -160,7 +161,10 @@ fn law(topic: &'static str, name: &'static str, equation: &'static str, rules: V
 /// A rule from pattern to pattern. The texts are constants of this program, so they parse.
 fn rule(left: &str, right: &str, when: &[Condition]) -> Vec<Rule> {
     let right = Make::Pattern(pattern(right));
-    both_orders(left).iter().map(|left| Rule { left: pattern(left), right: right.clone(), when: when.to_vec(), of: None }).collect()
+    both_orders(left)
+        .iter()
+        .map(|left| Rule { left: pattern(left), right: right.clone(), when: when.to_vec(), of: None })
+        .collect()
 }
 
 /// A rule whose right sides are computed from the match.

@@ -1,7 +1,7 @@
 //! Laws of order: the same fold in tiles, in two passes, by several thread blocks, on tensor cores.
 
-use super::super::facts::{Graph, Level};
 use super::super::Term;
+use super::super::facts::{Graph, Level};
 use super::{Condition, Law, any_node, is_whole, law, rule, var, whole};
 use crate::term::context::{self, ONE_TILE, TensorRole};
 use egg::Id;

@@ -84,7 +84,9 @@ fn mask_to_domain(graph: &Graph, subst: &Subst) -> Vec<(PatternAst<Term>, Subst)
 
 fn zero_to_domain(graph: &Graph, subst: &Subst) -> Vec<(PatternAst<Term>, Subst)> {
     let (domain, body) = (var("?D"), var("?e"));
-    let Some(axis) = bound_name(graph, subst[domain]).filter(|_| is_whole(graph, subst[domain])) else { return Vec::new() };
+    let Some(axis) = bound_name(graph, subst[domain]).filter(|_| is_whole(graph, subst[domain])) else {
+        return Vec::new();
+    };
     let mut weights = Vec::new();
     find_weights(graph, subst[body], 4, &mut weights);
     let mut made = Vec::new();
@@ -240,8 +242,20 @@ fn is_load(node: &Term) -> bool {
 fn is_integer(node: &Term) -> bool {
     matches!(
         node,
-        Term::Int(_) | Term::Axis(_) | Term::Len(_) | Term::Tensor(_) | Term::Load(_) | Term::IntAdd(_) | Term::IntSub(_)
-            | Term::IntMul(_) | Term::IntDiv(_) | Term::IntRem(_) | Term::IntMin(_) | Term::IntMax(_) | Term::IntLt(_)
-            | Term::IntLe(_) | Term::IntEq(_)
+        Term::Int(_)
+            | Term::Axis(_)
+            | Term::Len(_)
+            | Term::Tensor(_)
+            | Term::Load(_)
+            | Term::IntAdd(_)
+            | Term::IntSub(_)
+            | Term::IntMul(_)
+            | Term::IntDiv(_)
+            | Term::IntRem(_)
+            | Term::IntMin(_)
+            | Term::IntMax(_)
+            | Term::IntLt(_)
+            | Term::IntLe(_)
+            | Term::IntEq(_)
     )
 }

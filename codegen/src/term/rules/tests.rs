@@ -99,7 +99,12 @@ fn context() -> Context {
         let axes = axes.split(' ').map(AxisName::new).collect();
         context.add_tensor(name, TensorFacts { role: TensorRole::Param, axes, dtype: Some(dtype), result: false });
     }
-    let list = TensorFacts { role: TensorRole::List(3), axes: vec![AxisName::new("t")], dtype: Some(Type::I32), result: false };
+    let list = TensorFacts {
+        role: TensorRole::List(3),
+        axes: vec![AxisName::new("t")],
+        dtype: Some(Type::I32),
+        result: false,
+    };
     context.add_tensor("list", list);
     context
 }
@@ -169,19 +174,29 @@ fn near(a: &Value, b: &Value) -> bool {
 fn compare(context: &Context, left: &RecExpr<Term>, right: &RecExpr<Term>) -> usize {
     let mut compared = 0;
     let facts = facts_of_nodes(context, left);
-    let free: Vec<u32> = facts.last().unwrap().free.iter().map(|(axis, level)| {
-        assert_eq!(*level, Level::Element, "an instance must be closed");
-        *axis
-    }).collect();
+    let free: Vec<u32> = facts
+        .last()
+        .unwrap()
+        .free
+        .iter()
+        .map(|(axis, level)| {
+            assert_eq!(*level, Level::Element, "an instance must be closed");
+            *axis
+        })
+        .collect();
     for seed in 0..20 {
         let environment = environment(context, seed);
         let mut rows: Vec<Vec<(AxisName, i64)>> = vec![vec![]];
         for axis in &free {
             let name = context.axes[*axis as usize].name;
-            rows = rows.iter().flat_map(|row| (0..environment.lengths[&name]).map(move |at| [row.clone(), vec![(name, at)]].concat())).collect();
+            rows = rows
+                .iter()
+                .flat_map(|row| (0..environment.lengths[&name]).map(move |at| [row.clone(), vec![(name, at)]].concat()))
+                .collect();
         }
         for row in rows {
-            let of = |nodes: &RecExpr<Term>| value(nodes, Id::from(nodes.len() - 1), context, &environment, row.clone());
+            let of =
+                |nodes: &RecExpr<Term>| value(nodes, Id::from(nodes.len() - 1), context, &environment, row.clone());
             let (a, b) = (of(left).unwrap(), of(right).unwrap());
             assert!(near(&a, &b), "{left}\n= {a:?}\n{right}\n= {b:?}\nat {row:?}, seed {seed}");
             compared += 1;
@@ -210,7 +225,11 @@ fn laws_rewrite_their_instances() {
         for explanations in [false, true] {
             let (mut graph, root) = graph_of(&context, law, &left, explanations);
             let found = graph.lookup_expr(&right);
-            assert_eq!(found.map(|id| graph.find(id)), Some(graph.find(root)), "{name}: {left} does not become {right}");
+            assert_eq!(
+                found.map(|id| graph.find(id)),
+                Some(graph.find(root)),
+                "{name}: {left} does not become {right}"
+            );
             if explanations {
                 let text = graph.explain_equivalence(&left, &right).get_flat_string();
                 assert!(text.contains(name), "{name} is not in\n{text}");

@@ -16,7 +16,8 @@ const TOPIC: &str = "unfold";
 pub fn unfolding(terms: &Terms) -> Vec<Law> {
     let producers = producers(terms);
     let law = |name, equation, producer: bool| {
-        let rules = terms.definitions.iter().filter(|definition| producers.contains(definition.tensor.name()) == producer);
+        let rules =
+            terms.definitions.iter().filter(|definition| producers.contains(definition.tensor.name()) == producer);
         Law { name, equation, topic: TOPIC, rules: rules.filter_map(|definition| rule(terms, definition)).collect() }
     };
     vec![
