@@ -41,3 +41,8 @@ pub use nsa_macros::nsa_kernel;
 pub use cudarc;
 /// Half-precision types of elements.
 pub use half;
+
+/// The README's example, compiled and run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
