@@ -341,9 +341,8 @@ impl<'a> Planner<'a> {
             }
             lower.store(root.term, root.tensor, &root.axes, &columns)?;
         }
-        let (body, variables, tiles, stages, lists) = lower.finish();
         let layout = Layout::Fragments { rows: shape.warps, repeat: shape.repeat, columns: shape.column_warps };
-        let mut kernel = Kernel { name: kernel_name(group), grid, rows, layout, variables, tiles, stages, lists, body };
+        let mut kernel = lower.finish(kernel_name(group), grid, layout);
         spread(&mut kernel);
         Ok(kernel)
     }
