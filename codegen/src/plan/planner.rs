@@ -2,7 +2,7 @@
 
 use super::arena::Arena;
 use super::lower::{Block, Lower, Sizes, Untileable, WIDEST};
-use super::split::{CHUNK, split};
+use super::split::{CHUNK, Splitter, split};
 use super::tiling::Tiling;
 use super::*;
 use crate::term::{LenName, Terms};
@@ -161,11 +161,16 @@ impl<'a> Planner<'a> {
     fn run(mut self, candidate: &Terms) -> Result<Planned, PlanError> {
         let mut imported = HashMap::new();
         let mut groups: Vec<Vec<Root>> = vec![];
+        let mut splitter = Splitter {
+            chunks: self.tiling.chunks,
+            tile: i64::from(self.tiling.few.columns),
+            axes: self.axes.iter().map(|a| a.name).collect(),
+            done: HashMap::new(),
+        };
         for definition in &candidate.definitions {
             let term = self.arena.import_with(&candidate.nodes, definition.root, &mut imported);
             let mut root = Root { tensor: definition.tensor, axes: definition.axes.clone(), term };
-            let tile = i64::from(self.tiling.few.columns);
-            let parts = split(&mut self.arena, &mut root, self.tiling.chunks, tile);
+            let parts = split(&mut self.arena, &mut root, &mut splitter);
             self.add_parts(&parts);
             for root in parts.into_iter().chain([root]) {
                 match groups.iter_mut().find(|group| self.shares_fold(group, &root)) {
