@@ -14,8 +14,9 @@
 //!   which overlaps only partly; more if the grid does not fill the machine; plus the launches.
 
 use super::context::{Context, TensorRole};
-use super::extract::{CHUNKS, TILE, list_length};
 use super::facts::{Binding, Facts, Level, facts_of_nodes};
+use super::price::{CHUNKS, TILE, list_length};
+use super::stored::{each_node, kernels, stored_types};
 use super::{AxisName, Definition, Monoid, TensorName, Term, Terms, Type};
 use crate::machine::Machine;
 use egg::{Id, Language};
@@ -98,114 +99,12 @@ impl fmt::Display for CostTable {
 /// The cost of a candidate on a machine, at the context's expected sizes.
 pub fn cost(terms: &Terms, context: &Context, machine: &Machine) -> CostTable {
     let facts = facts_of_nodes(context, &terms.nodes);
-    let types: HashMap<TensorName, Type> =
-        terms.definitions.iter().map(|d| (d.tensor, stored_type(terms, context, d))).collect();
+    let types = stored_types(terms, context);
     let kernels = kernels(terms)
         .into_iter()
         .map(|definitions| Kernel::new(terms, context, machine, &facts, &types, definitions).cost())
         .collect();
     CostTable { kernels }
-}
-
-/// Which definitions one kernel stores: those that share a fold outside other folds and do not need each other.
-pub fn kernels(terms: &Terms) -> Vec<Vec<&Definition>> {
-    let needs = needs(terms);
-    let folds: Vec<BTreeSet<Id>> = terms.definitions.iter().map(|d| outermost_folds(terms, d.root)).collect();
-    let mut groups: Vec<Vec<usize>> = Vec::new();
-    for number in 0..terms.definitions.len() {
-        let joins = |group: &Vec<usize>| {
-            group.iter().any(|other| !folds[*other].is_disjoint(&folds[number]))
-                && group.iter().all(|other| !needs[number].contains(other) && !needs[*other].contains(&number))
-                // what runs in between must not need the group's later members, nor be needed by this one
-                && !(group[0] + 1..number).any(|between| !group.contains(&between) && needs[number].contains(&between) && group.iter().any(|g| needs[between].contains(g)))
-        };
-        match groups.iter_mut().find(|group| joins(group)) {
-            Some(group) => group.push(number),
-            None => groups.push(vec![number]),
-        }
-    }
-    groups.into_iter().map(|group| group.into_iter().map(|number| &terms.definitions[number]).collect()).collect()
-}
-
-/// For every definition the numbers of those it needs, directly or not.
-pub fn needs(terms: &Terms) -> Vec<BTreeSet<usize>> {
-    let mut needs: Vec<BTreeSet<usize>> = Vec::new();
-    for definition in &terms.definitions {
-        let mut all = BTreeSet::new();
-        for name in loaded(terms, definition.root) {
-            if let Some(number) = terms.definitions[..needs.len()].iter().position(|d| d.tensor == name) {
-                all.extend(needs[number].iter().copied());
-                all.insert(number);
-            }
-        }
-        needs.push(all);
-    }
-    needs
-}
-
-/// The tensors that a term loads.
-pub fn loaded(terms: &Terms, root: Id) -> Vec<TensorName> {
-    let mut names = Vec::new();
-    each_node(terms, root, &mut |id| {
-        if let Term::Tensor(name) = terms.nodes[id]
-            && !names.contains(&name)
-        {
-            names.push(name);
-        }
-        true
-    });
-    names
-}
-
-/// Visits every node under a root once; `visit` says whether to go on to the operands.
-fn each_node(terms: &Terms, root: Id, visit: &mut dyn FnMut(Id) -> bool) {
-    let (mut seen, mut stack) = (HashSet::from([root]), vec![root]);
-    while let Some(id) = stack.pop() {
-        if visit(id) {
-            stack.extend(terms.nodes[id].children().iter().rev().filter(|child| seen.insert(**child)));
-        }
-    }
-}
-
-fn outermost_folds(terms: &Terms, root: Id) -> BTreeSet<Id> {
-    let mut folds = BTreeSet::new();
-    each_node(terms, root, &mut |id| match terms.nodes[id] {
-        Term::Fold(_) | Term::Mma(_) => {
-            folds.insert(id);
-            false
-        }
-        _ => true,
-    });
-    folds
-}
-
-/// The type in which a definition is stored: as declared; otherwise the element type if every use is as a factor of a
-/// contraction (which rounds it anyway), f32 if not; i32 for lists.
-pub fn stored_type(terms: &Terms, context: &Context, definition: &Definition) -> Type {
-    if matches!(terms.nodes[definition.root], Term::Top(_)) {
-        return Type::I32;
-    }
-    if let Some(dtype) = context.tensor(definition.tensor).and_then(|tensor| tensor.dtype) {
-        return dtype;
-    }
-    let mut factors = HashSet::new();
-    let mut others = HashSet::new();
-    for user in &terms.definitions {
-        each_node(terms, user.root, &mut |id| {
-            for child in terms.nodes[id].children() {
-                match terms.nodes[id] {
-                    Term::Mma([_, a, b]) if *child == a || *child == b => factors.insert(*child),
-                    _ => others.insert(*child),
-                };
-            }
-            true
-        });
-    }
-    let load = |id: &Id| match &terms.nodes[*id] {
-        Term::Load(operands) => terms.nodes[operands[0]] == Term::Tensor(definition.tensor),
-        _ => false,
-    };
-    if factors.iter().any(load) && !others.iter().any(load) { context.element } else { Type::F32 }
 }
 
 /// A bound axis inside a kernel.
@@ -221,6 +120,9 @@ struct Frame {
     samples: Vec<[i64; 3]>,
 }
 
+/// A frame, the axes that are taken together, and whether within one thread block.
+type VisitKey = (usize, Vec<u32>, bool);
+
 struct Kernel<'a> {
     terms: &'a Terms,
     context: &'a Context,
@@ -232,7 +134,7 @@ struct Kernel<'a> {
     tiles: BTreeMap<u32, f64>,
     frames: Vec<Frame>,
     /// Numbers of values of frames, see `Kernel::visits`.
-    visits: RefCell<HashMap<(usize, Vec<u32>, bool), f64>>,
+    visits: RefCell<HashMap<VisitKey, f64>>,
     seen: HashSet<(Id, Vec<usize>)>,
     loads: BTreeMap<&'static str, f64>,
     total: KernelCost,

@@ -1,22 +1,19 @@
 //! Extraction: of every class of equal terms the one node that makes the definitions cheapest, shared terms counted once.
 //!
 //! Greedy: every class keeps the best term found for it and the set of classes that this term uses; a node's price is the
-//! sum over the union of its operands' sets. Prices are rough on purpose (every value over its full axes, see [`own`]):
+//! sum over the union of its operands' sets. Prices are rough on purpose (every value over its full axes, see `price.rs`):
 //! they choose between forms of one definition. What is stored, and how kernels share loads, is decided by the cost model
 //! on whole candidates.
 
 use super::build::Builder;
-use super::context::{Context, TensorRole, is_long};
+use super::context::{Context, TensorRole};
 use super::facts::{Graph, Level};
-use super::{Definition, Monoid, TensorName, Term};
+use super::price::{Visits, completes, is_chunk, own};
+use super::{Definition, TensorName, Term};
 use crate::machine::Machine;
 use egg::{Id, Language, RecExpr};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Elements of a tile as extraction and cost reckon with them: 64 keys, as the flash attention kernels take.
-pub const TILE: f64 = 64.0;
-/// Chunks of a split domain: enough blocks for a machine from one row.
-pub const CHUNKS: f64 = 32.0;
 /// Price of what is only taken if there is nothing else, in seconds: above that of any kernel.
 const UNWANTED: f64 = 1e6;
 
@@ -112,11 +109,24 @@ impl<'a> Extractor<'a> {
         let order = self.reachable(root, definition, choice);
         let place: HashMap<usize, usize> = order.iter().enumerate().map(|(place, class)| (*class, place)).collect();
         let free: BTreeMap<usize, usize> = shared.iter().flat_map(|s| s.taken.iter().map(|(c, n)| (*c, *n))).collect();
-        let price = |class: usize, node: usize| {
-            if free.get(&class) == Some(&node) { 1e-15 } else { self.priced(context, definition, choice, class, node) }
-        };
+        let takes = order.iter().map(|class| {
+            let nodes = self.classes[*class].nodes.iter().enumerate();
+            let nodes = nodes.filter(|(_, node)| self.allowed(node, definition, choice));
+            let takes = nodes.map(|(number, node)| Take {
+                node: number,
+                price: if free.get(class) == Some(&number) {
+                    1e-15
+                } else {
+                    self.priced(context, definition, choice, node)
+                },
+                operands: node.operands.iter().map(|operand| place[operand]).collect(),
+                completes: node.completes,
+            });
+            takes.collect()
+        });
+        let takes: Vec<Vec<Take>> = takes.collect();
         for tree in [false, true] {
-            let best = self.settle(&order, &place, definition, choice, &price, tree);
+            let best = self.settle(&order, &takes, tree);
             best.get(place[&root])?.as_ref()?;
             if let Some(taken) = self.follow(root, &best, &place) {
                 let price = taken.keys().map(|class| best[place[class]].as_ref().map_or(0.0, |best| best.own)).sum();
@@ -159,8 +169,8 @@ impl<'a> Extractor<'a> {
             return *id;
         }
         let node = &self.classes[class].nodes[from.taken[&class]];
-        let mut operands = node.operands.iter().map(|operand| self.build_class(from, *operand, builder, done));
-        let operands: Vec<Id> = operands.by_ref().collect();
+        let operands: Vec<Id> =
+            node.operands.iter().map(|operand| self.build_class(from, *operand, builder, done)).collect();
         let mut next = operands.into_iter();
         let term = node.term.clone().map_children(|child| next.next().unwrap_or(child));
         let id = builder.add(term);
@@ -212,8 +222,7 @@ impl<'a> Extractor<'a> {
 
     /// The price of a node in a definition: a contraction must have the definition's rows as its own, and long folds
     /// are split if that is asked for.
-    fn priced(&self, context: &Context, definition: &Definition, choice: &Choice, class: usize, node: usize) -> f64 {
-        let node = &self.classes[class].nodes[node];
+    fn priced(&self, context: &Context, definition: &Definition, choice: &Choice, node: &Node) -> f64 {
         if choice.split && node.unsplit {
             return UNWANTED;
         }
@@ -228,51 +237,43 @@ impl<'a> Extractor<'a> {
 
     /// The best node of every class, by repeated improvement. Counted as a tree, shared terms are paid every time: rougher,
     /// but then no term can contain itself.
-    fn settle(
-        &self,
-        order: &[usize],
-        place: &HashMap<usize, usize>,
-        definition: &Definition,
-        choice: &Choice,
-        price: &dyn Fn(usize, usize) -> f64,
-        tree: bool,
-    ) -> Vec<Option<Best>> {
-        let mut best: Vec<Option<Best>> = (0..order.len()).map(|_| None).collect();
-        let words = order.len().div_ceil(64);
+    fn settle(&self, order: &[usize], takes: &[Vec<Take>], tree: bool) -> Vec<Option<Best>> {
+        let mut best: Vec<Option<Best>> = order.iter().map(|_| None).collect();
+        let mut set = vec![0u64; order.len().div_ceil(64)];
         // far more rounds than terms are deep in any order; a bound, not a tuning
         for _ in 0..order.len() + 8 {
             let mut changed = false;
-            for (at, class) in order.iter().enumerate() {
+            for (at, takes) in takes.iter().enumerate() {
                 let mut found: Option<Best> = None;
-                for (number, node) in self.classes[*class].nodes.iter().enumerate() {
-                    if !self.allowed(node, definition, choice) {
+                for take in takes {
+                    if !take.operands.iter().all(|operand| best[*operand].is_some()) {
                         continue;
                     }
-                    let mut set = vec![0u64; words];
-                    let mut sum = price(*class, number);
-                    let mut known = true;
-                    for operand in &node.operands {
-                        match best[place[operand]].as_ref() {
-                            Some(operand) => {
-                                set.iter_mut().zip(&operand.set).for_each(|(a, b)| *a |= b);
-                                sum += if tree { operand.total } else { 0.0 };
-                            }
-                            None => known = false,
-                        }
+                    set.fill(0);
+                    let mut sum = take.price;
+                    for operand in take.operands.iter().filter_map(|operand| best[*operand].as_ref()) {
+                        set.iter_mut().zip(&operand.set).for_each(|(a, b)| *a |= b);
+                        sum += if tree { operand.total } else { 0.0 };
                     }
-                    if !known || set[at / 64] >> (at % 64) & 1 == 1 {
+                    if set[at / 64] >> (at % 64) & 1 == 1 {
                         continue;
                     }
-                    let again = self.again(order, node, &best, &set);
-                    let own = price(*class, number) + again;
+                    let again = self.again(order, take, &best, &set);
                     sum += again;
                     if !tree {
-                        sum += members(&set).map(|other| best[other].as_ref().map_or(0.0, |b| b.own)).sum::<f64>();
+                        members(&set, |other| sum += best[other].as_ref().map_or(0.0, |best| best.own));
                     }
                     // sums of the same prices in another order may differ in their last bits
                     if found.as_ref().is_none_or(|found| sum < found.total * (1.0 - 1e-12)) {
                         set[at / 64] |= 1 << (at % 64);
-                        found = Some(Best { node: number, own, total: sum, set });
+                        let own = take.price + again;
+                        found = Some(Best {
+                            node: take.node,
+                            completes: take.completes,
+                            own,
+                            total: sum,
+                            set: set.clone(),
+                        });
                     }
                 }
                 let same = match (&best[at], &found) {
@@ -296,16 +297,17 @@ impl<'a> Extractor<'a> {
 
     /// The price of another pass: a fold that needs a complete fold over the same long axis for its elements has to wait
     /// for it, and by then the axis's elements are gone; what varies over the axis is computed again.
-    fn again(&self, order: &[usize], node: &Node, best: &[Option<Best>], set: &[u64]) -> f64 {
-        let Some(axis) = node.completes else { return 0.0 };
-        let completes = |other: usize| {
-            best[other].as_ref().is_some_and(|best| self.classes[order[other]].nodes[best.node].completes == Some(axis))
-        };
-        if !members(set).any(completes) {
-            return 0.0;
-        }
-        let again = members(set).filter(|other| self.classes[order[*other]].elements.contains(&axis));
-        again.map(|other| best[other].as_ref().map_or(0.0, |best| best.own)).sum()
+    fn again(&self, order: &[usize], take: &Take, best: &[Option<Best>], set: &[u64]) -> f64 {
+        let Some(axis) = take.completes else { return 0.0 };
+        let (mut waits, mut again) = (false, 0.0);
+        members(set, |other| {
+            let Some(best) = &best[other] else { return };
+            waits |= best.completes == Some(axis);
+            if self.classes[order[other]].elements.contains(&axis) {
+                again += best.own;
+            }
+        });
+        if waits { again } else { 0.0 }
     }
 
     /// The choices from the root on; None if a term would contain itself.
@@ -339,19 +341,33 @@ impl<'a> Extractor<'a> {
     }
 }
 
+/// A node that a definition may be made of, by places in the order of its classes.
+struct Take {
+    node: usize,
+    price: f64,
+    operands: Vec<usize>,
+    completes: Option<u32>,
+}
+
 /// The best term known for a class.
 struct Best {
     node: usize,
+    completes: Option<u32>,
     own: f64,
     total: f64,
-    /// The classes it uses, itself included, as bits.
+    /// The places of the classes it uses, its own included, as bits.
     set: Vec<u64>,
 }
 
-fn members(set: &[u64]) -> impl Iterator<Item = usize> {
-    set.iter()
-        .enumerate()
-        .flat_map(|(word, bits)| (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| word * 64 + bit))
+/// Calls `each` with the members of a set, in order.
+fn members(set: &[u64], mut each: impl FnMut(usize)) {
+    for (word, bits) in set.iter().enumerate() {
+        let mut bits = *bits;
+        while bits != 0 {
+            each(word * 64 + bits.trailing_zeros() as usize);
+            bits &= bits - 1;
+        }
+    }
 }
 
 /// Of equal prices: restrictions in their canonical order, masks outermost.
@@ -368,207 +384,6 @@ fn preference(term: &Term) -> u8 {
 
 fn leaf_name(term: &Term) -> String {
     if term.is_leaf() { term.to_string() } else { format!("{:?}", term.discriminant()) }
-}
-
-/// The long axis that a node folds over completely.
-fn completes(graph: &Graph, node: &Term) -> Option<u32> {
-    let (Term::Fold([_, domain, _]) | Term::Mma([domain, ..]) | Term::Top([_, domain, ..])) = *node else {
-        return None;
-    };
-    let half = |node: &Term| matches!(node, Term::Inner(_) | Term::Chunks(_));
-    let (axis, _) = graph[domain].data.binds?;
-    (is_long(&graph.analysis.context, axis) && !graph[domain].nodes.iter().any(half)).then_some(axis)
-}
-
-/// Whether a domain is a chunk or the tiles of one.
-fn is_chunk(graph: &Graph, domain: Id) -> bool {
-    graph[domain].nodes.iter().any(|node| match *node {
-        Term::Chunk(_) => true,
-        Term::Outer(inner) => is_chunk(graph, inner),
-        _ => false,
-    })
-}
-
-/// How many values domains have, roughly.
-///
-/// Bodies are priced over whole axes, so folds are as well: a tiled fold, whose work is in its body, must compare fairly
-/// with one that is not. The part of the axis that a domain visits (a bound leaves half, blocks what they list) moves a
-/// fold's price between half and all of that.
-struct Visits {
-    /// Values, and the visited part of the axis.
-    of: HashMap<Id, (f64, f64)>,
-}
-
-impl Visits {
-    fn of(graph: &Graph, ids: &[Id]) -> Self {
-        let context = &graph.analysis.context;
-        let size = |id: Id| {
-            graph[id]
-                .data
-                .binds
-                .and_then(|(number, _)| context.axes.get(number as usize))
-                .map_or(1.0, |axis| axis.size as f64)
-        };
-        let mut visits = Visits { of: HashMap::new() };
-        let domains: Vec<Id> = ids.iter().copied().filter(|id| graph[*id].data.binds.is_some()).collect();
-        // domains nest as deep as there are domains, at most
-        for _ in 0..=domains.len() {
-            let mut changed = false;
-            for id in &domains {
-                for node in &graph[*id].nodes {
-                    let inner = |domain: Id| visits.of.get(&graph.find(domain)).copied();
-                    let whole = size(*id);
-                    let part = |part: f64| Some((whole, part.max(1.0 / whole)));
-                    let found = match *node {
-                        Term::All(_) => part(1.0),
-                        Term::Mask([domain, _]) => inner(domain),
-                        Term::Upto([domain, _]) | Term::From([domain, _]) => {
-                            inner(domain).and_then(|(_, had)| part(had * 0.5))
-                        }
-                        Term::Blocks([domain, list, block]) => {
-                            inner(domain).and_then(|(_, had)| part(had.min(listed(graph, list, block) / whole)))
-                        }
-                        Term::Outer(domain) => inner(domain).map(|(count, part)| ((count / TILE).max(1.0), part)),
-                        Term::Inner(domain) => inner(domain).map(|(count, part)| (count.min(TILE), part)),
-                        Term::Chunks(domain) => inner(domain).map(|(_, part)| (CHUNKS, part)),
-                        Term::Chunk(domain) => inner(domain).map(|(count, part)| ((count / CHUNKS).max(1.0), part)),
-                        _ => None,
-                    };
-                    if let Some(found) = found
-                        && visits.of.get(id).is_none_or(|old| found.1 < old.1)
-                    {
-                        visits.of.insert(*id, found);
-                        changed = true;
-                    }
-                }
-            }
-            if !changed {
-                break;
-            }
-        }
-        visits
-    }
-
-    fn at(&self, graph: &Graph, domain: Id) -> f64 {
-        self.of.get(&graph.find(domain)).map_or(1.0, |(count, part)| count * (1.0 + part) / 2.0)
-    }
-}
-
-/// Elements of the listed blocks.
-fn listed(graph: &Graph, list: Id, block: Id) -> f64 {
-    let context = &graph.analysis.context;
-    let block = graph[block].nodes.iter().find_map(|node| match node {
-        Term::Int(block) => Some(*block as f64),
-        _ => None,
-    });
-    let count = graph[list].nodes.iter().find_map(|node| match node {
-        Term::List(operands) => graph[operands[0]].nodes.iter().find_map(|node| match node {
-            Term::Tensor(name) => list_length(context, *name),
-            _ => None,
-        }),
-        _ => None,
-    });
-    count.unwrap_or(1.0) * block.unwrap_or(1.0)
-}
-
-/// Entries of a list tensor.
-pub(super) fn list_length(context: &Context, name: TensorName) -> Option<f64> {
-    let tensor = context.tensor(name)?;
-    match tensor.role {
-        TensorRole::List(count) => Some(count as f64),
-        _ => tensor.axes.last().map(|axis| context.size(*axis) as f64),
-    }
-}
-
-/// How many values a class has: the product of the sizes of what it varies over.
-fn values(graph: &Graph, class: Id) -> f64 {
-    let context = &graph.analysis.context;
-    let mut product = 1.0;
-    let free = &graph[class].data.free;
-    for (number, level) in free {
-        let size = context.axes.get(*number as usize).map_or(1, |axis| axis.size) as f64;
-        let finer = |level| free.contains(&(*number, level));
-        product *= match level {
-            Level::Element => size,
-            // an element says in which tile it is, a tile in which chunk
-            Level::Tile if finer(Level::Element) => 1.0,
-            Level::Tile => (size / TILE).max(1.0),
-            Level::Chunk if finer(Level::Element) || finer(Level::Tile) => 1.0,
-            Level::Chunk => CHUNKS,
-        };
-    }
-    product
-}
-
-/// The price of a node in seconds, without its operands: operations over the machine's rates.
-fn own(graph: &Graph, machine: &Machine, visits: &Visits, class: Id, node: &Term) -> f64 {
-    let count = values(graph, class);
-    let scalar = |operations: f64| operations / machine.scalar_rate;
-    let price = match *node {
-        // leaves, and what only says where values are
-        Term::Int(_)
-        | Term::Num(_)
-        | Term::Bool(_)
-        | Term::Axis(_)
-        | Term::Len(_)
-        | Term::Tensor(_)
-        | Term::Monoid(_)
-        | Term::Type(_)
-        | Term::Value(_)
-        | Term::All(_)
-        | Term::Pair(_)
-        | Term::Fst(_)
-        | Term::Snd(_) => 0.0,
-        // a mask is a test per value of the domain inside
-        Term::Mask([domain, _]) => scalar(count * visits.at(graph, domain)),
-        // bounds and addresses are computed once per tile, or once
-        Term::Blocks(_)
-        | Term::Upto(_)
-        | Term::From(_)
-        | Term::Outer(_)
-        | Term::Inner(_)
-        | Term::Chunks(_)
-        | Term::Chunk(_) => 1e-12,
-        Term::IntAdd(_)
-        | Term::IntSub(_)
-        | Term::IntMul(_)
-        | Term::IntDiv(_)
-        | Term::IntRem(_)
-        | Term::IntMin(_)
-        | Term::IntMax(_) => 0.0,
-        Term::Fold([monoid, domain, body]) => {
-            let elements = count * visits.at(graph, domain);
-            let lse = graph[monoid].nodes.contains(&Term::Monoid(Monoid::Lse));
-            if lse {
-                scalar(3.0 * elements) + 2.0 * values(graph, scores(graph, body)) / machine.exp_rate
-            } else {
-                scalar(elements)
-            }
-        }
-        Term::Mma([domain, ..]) => 2.0 * count * visits.at(graph, domain) / machine.matrix_rate,
-        Term::Top([_, domain, ..]) => scalar(4.0 * count * visits.at(graph, domain)),
-        Term::Load(_) | Term::List(_) => scalar(0.25 * count),
-        Term::Exp(_)
-        | Term::Log(_)
-        | Term::Tanh(_)
-        | Term::Sigmoid(_)
-        | Term::Silu(_)
-        | Term::Gelu(_)
-        | Term::Sqrt(_) => count / machine.exp_rate,
-        Term::Mat(_) => machine.launch + count * 8.0 / machine.memory,
-        _ => scalar(count),
-    };
-    // of equal prices the smaller term
-    price + 1e-13
-}
-
-/// The class of the scores in an lse fold's body.
-fn scores(graph: &Graph, body: Id) -> Id {
-    let pair = graph[body].nodes.iter().find_map(|node| match *node {
-        Term::Pair([score, _]) => Some(score),
-        _ => None,
-    });
-    pair.unwrap_or(body)
 }
 
 /// A definition's term alone.

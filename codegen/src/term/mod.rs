@@ -38,7 +38,9 @@ pub mod facts;
 mod optimise;
 #[cfg(test)]
 mod optimise_tests;
+mod price;
 pub mod rules;
+pub mod stored;
 mod translate;
 
 pub use error::Error;

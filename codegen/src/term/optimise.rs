@@ -2,10 +2,11 @@
 
 use super::build::Builder;
 use super::context::Context;
-use super::cost::{CostTable, cost, loaded, needs};
+use super::cost::{CostTable, cost};
 use super::extract::{Choice, Extracted, Extractor, expression};
 use super::facts::{Graph, Knowledge};
 use super::rules::{self, Law};
+use super::stored::{loaded, needs};
 use super::{Definition, Error, Term, Terms};
 use crate::machine::Machine;
 use egg::{Id, Rewrite, Runner, SimpleScheduler, StopReason};
@@ -28,7 +29,7 @@ pub struct Options {
     /// Expected lengths of run-time axes, by name; others are expected to have
     /// [`DEFAULT_SIZE`](super::context::DEFAULT_SIZE) elements.
     pub sizes: BTreeMap<String, i64>,
-    /// At most so many candidates.
+    /// At most so many candidates, and beside them always the one that stores every definition that is used.
     pub candidates: usize,
 }
 
@@ -173,7 +174,7 @@ pub fn optimise_in(terms: &Terms, context: &Context, machine: &Machine, options:
     let needs = needs(terms);
     let mut search =
         Search { terms, context, roots: &saturated.roots, needs, extractor, alone: HashMap::new(), ways: Vec::new() };
-    search.climb()?;
+    let plainest = search.climb()?;
     search.split();
     let Search { mut ways, .. } = search;
     ways.sort_by(|a, b| a.cost.seconds().total_cmp(&b.cost.seconds()));
@@ -181,7 +182,11 @@ pub fn optimise_in(terms: &Terms, context: &Context, machine: &Machine, options:
         .iter()
         .map(|way| Considered { stored: way.stored(), split: way.split.clone(), cost: way.cost.clone() })
         .collect();
+    // last of all, what asks least of a planner: every definition that is used stored by itself
+    let plainest = ways.iter().position(|way| way.split.is_empty() && way.stored() == plainest);
+    let plainest = plainest.filter(|place| *place >= options.candidates.max(1)).map(|place| ways[place].clone());
     ways.truncate(options.candidates.max(1));
+    ways.extend(plainest);
     Ok(Optimised { candidates: ways, considered, saturation: saturated.saturation })
 }
 
@@ -205,12 +210,14 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// From everything stored, drops or takes back one stored definition at a time as long as that helps.
-    fn climb(&mut self) -> Result<(), Error> {
+    /// From everything stored, drops or takes back one stored definition at a time as long as that helps. What the first
+    /// way stored.
+    fn climb(&mut self) -> Result<Vec<&'static str>, Error> {
         let all: BTreeSet<usize> = (0..self.terms.definitions.len()).collect();
         let optional: Vec<usize> = all.iter().copied().filter(|number| !self.fixed(*number)).collect();
         let mut layout = Layout { stored: all, split: BTreeSet::new() };
         let mut best = self.look_at(&layout).map_err(|definition| Error::Underivable { definition })?;
+        let plainest = self.ways[0].stored();
         loop {
             let mut next: Option<(f64, Layout)> = None;
             for number in &optional {
@@ -224,7 +231,7 @@ impl Search<'_> {
                     next = Some((seconds, other));
                 }
             }
-            let Some((seconds, other)) = next else { return Ok(()) };
+            let Some((seconds, other)) = next else { return Ok(plainest) };
             (best, layout) = (seconds, other);
         }
     }
