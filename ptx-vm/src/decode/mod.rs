@@ -44,7 +44,10 @@ pub(crate) fn decode(module: &ModuleSyntax, kernel: &KernelSyntax) -> Result<Pro
         symbols.table.insert(parameter.name.clone(), Symbol::Param(parameter.offset));
     }
     if symbols.local > MAX_LOCAL {
-        return Err(fail(kernel.at, format!("the kernel declares more than {MAX_LOCAL} bytes of local memory a thread")));
+        return Err(fail(
+            kernel.at,
+            format!("the kernel declares more than {MAX_LOCAL} bytes of local memory a thread"),
+        ));
     }
     let decoder = Decoder { kernel, slots, symbols };
     let mut code = Vec::with_capacity(kernel.code.len());
