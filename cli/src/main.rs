@@ -1,6 +1,7 @@
 //! The `nsa` command: compile, explain and run tensor programs.
 
 mod commands;
+mod demo;
 mod failure;
 mod indices;
 mod layout;
@@ -10,7 +11,7 @@ mod reference;
 mod text;
 
 use clap::{Parser, Subcommand};
-use commands::{bench, build, check, demo, explain, lower, ptx, run};
+use commands::{bench, build, check, explain, lower, ptx, run};
 use std::process::ExitCode;
 
 /// Compiles short tensor programs, Native Sparse Attention first of all, into kernels for GPUs and for the host.
@@ -30,7 +31,7 @@ enum Which {
     Build(build::Arguments),
     Run(run::Arguments),
     Bench(bench::Arguments),
-    Demo(demo::Arguments),
+    Demo(commands::demo::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
         Which::Build(arguments) => build::run(&arguments),
         Which::Run(arguments) => run::run(&arguments),
         Which::Bench(arguments) => bench::run(&arguments),
-        Which::Demo(arguments) => demo::run(&arguments),
+        Which::Demo(arguments) => commands::demo::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -20,6 +20,8 @@ pub struct Options {
     pub sizes: BTreeMap<String, i64>,
     /// Laws that are not to be used.
     pub without: Vec<String>,
+    /// Sizes of blocks and tiles, for tuning; None: the target's own.
+    pub tiling: Option<Tiling>,
     /// What host symbols begin with; two programs in one binary need different ones.
     pub prefix: String,
 }
@@ -27,7 +29,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let targets = [Target::Sm80, Target::Sm90a].into_iter().chain(Target::this_host()).collect();
-        Options { targets, sizes: BTreeMap::new(), without: vec![], prefix: "nsa".into() }
+        Options { targets, sizes: BTreeMap::new(), without: vec![], tiling: None, prefix: "nsa".into() }
     }
 }
 
@@ -127,7 +129,8 @@ pub fn compile(program: &Program, options: &Options) -> Result<Compiled, Compile
 /// As [`compile`], but for emission.
 pub fn lower(program: &Program, target: Target, options: &Options) -> Result<Lowered, CompileError> {
     let machine = machine(target);
-    let tiling = if target.is_gpu() { Tiling::gpu() } else { Tiling::host() };
+    let own = || if target.is_gpu() { Tiling::gpu() } else { Tiling::host() };
+    let tiling = options.tiling.clone().unwrap_or_else(own);
     let terms = translate(program);
     let query =
         term::Options { without: options.without.clone(), sizes: options.sizes.clone(), candidates: CANDIDATES };

@@ -4,6 +4,7 @@ use crate::source::{LineColumn, SourceId, Span, line_column};
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use proc_macro2::{TokenStream, TokenTree};
 use std::fmt;
+use std::ops::Range;
 
 /// One error: what is wrong, where, and what may help.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -83,6 +84,43 @@ pub struct Diagnostics {
     from_tokens: bool,
 }
 
+/// Longest line, in bytes, that is quoted whole.
+const LONG_LINE: usize = 400;
+
+/// A part of a text that is shown.
+struct Quotation<'a> {
+    text: &'a str,
+    /// Where it begins in the whole text.
+    start: usize,
+    /// The number of its first line.
+    line: usize,
+}
+
+impl<'a> Quotation<'a> {
+    fn snippet(&self, path: &'a str) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+        Snippet::source(self.text).path(path).line_start(self.line)
+    }
+
+    fn holds(&self, place: &Range<usize>) -> bool {
+        place.start >= self.start && place.end <= self.start + self.text.len()
+    }
+
+    /// A place of the whole text, in the quotation.
+    fn place(&self, place: Range<usize>) -> Range<usize> {
+        let within = |at: usize| floor(self.text, at.saturating_sub(self.start));
+        within(place.start)..within(place.end)
+    }
+}
+
+/// The last character boundary up to a byte.
+fn floor(text: &str, mut at: usize) -> usize {
+    at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
 impl Diagnostics {
     pub(crate) fn new(list: Vec<Diagnostic>, sources: Vec<SourceText>, from_tokens: bool) -> Self {
         debug_assert!(!list.is_empty());
@@ -125,34 +163,32 @@ impl Diagnostics {
     fn groups<'a>(&'a self, diagnostic: &'a Diagnostic) -> Vec<Group<'a>> {
         let title = Level::ERROR.primary_title(&*diagnostic.message);
         let mut group = Group::with_title(title);
+        // Notes about places in the quotation stand in it; the others follow.
+        let mut apart: Vec<&Note> = diagnostic.notes.iter().collect();
         if let Some(span) = diagnostic.span {
-            let mut snippet = self.snippet(span.source);
-            let mut primary = AnnotationKind::Primary.span(self.clamp(span));
+            let quotation = self.quotation(span);
+            let mut primary = AnnotationKind::Primary.span(quotation.place(self.clamp(span)));
             if !diagnostic.label.is_empty() {
                 primary = primary.label(&*diagnostic.label);
             }
-            snippet = snippet.annotation(primary);
-            for note in &diagnostic.notes {
-                match note.span {
-                    Some(place) if place.source == span.source => {
-                        let context = AnnotationKind::Context.span(self.clamp(place)).label(&*note.message);
-                        snippet = snippet.annotation(context);
-                    }
-                    _ => {}
+            let mut snippet = quotation.snippet(self.file_name(span.source)).annotation(primary);
+            apart.retain(|note| match note.span {
+                Some(place) if place.source == span.source && quotation.holds(&self.clamp(place)) => {
+                    let context = AnnotationKind::Context.span(quotation.place(self.clamp(place)));
+                    snippet =
+                        std::mem::replace(&mut snippet, Snippet::source("")).annotation(context.label(&*note.message));
+                    false
                 }
-            }
+                _ => true,
+            });
             group = group.element(snippet);
         }
-        for note in &diagnostic.notes {
-            match (note.span, diagnostic.span) {
-                (Some(place), Some(span)) if place.source == span.source => {}
-                (Some(place), _) => {
-                    group = group.element(Level::NOTE.message(&*note.message));
-                    group = group.element(
-                        self.snippet(place.source).annotation(AnnotationKind::Context.span(self.clamp(place))),
-                    );
-                }
-                (None, _) => group = group.element(Level::NOTE.message(&*note.message)),
+        for note in apart {
+            group = group.element(Level::NOTE.message(&*note.message));
+            if let Some(place) = note.span {
+                let quotation = self.quotation(place);
+                let context = AnnotationKind::Context.span(quotation.place(self.clamp(place)));
+                group = group.element(quotation.snippet(self.file_name(place.source)).annotation(context));
             }
         }
         if let Some(help) = &diagnostic.help {
@@ -161,21 +197,25 @@ impl Diagnostics {
         vec![group]
     }
 
-    fn snippet(&self, source: SourceId) -> Snippet<'_, annotate_snippets::Annotation<'_>> {
-        Snippet::source(self.text(source)).path(self.file_name(source))
+    /// The text around a place: all of it, unless the line is very long.
+    fn quotation(&self, span: Span) -> Quotation<'_> {
+        let text = self.text(span.source);
+        let place = self.clamp(span);
+        let start = text[..place.start].rfind('\n').map_or(0, |at| at + 1);
+        let end = text[place.end..].find('\n').map_or(text.len(), |at| place.end + at);
+        if end - start <= LONG_LINE {
+            return Quotation { text, start: 0, line: 1 };
+        }
+        let line = text[..start].matches('\n').count() + 1;
+        let from = floor(text, place.start.saturating_sub(LONG_LINE / 4)).max(start);
+        let to = floor(text, place.end.min(place.start + LONG_LINE / 2) + LONG_LINE / 4).min(end);
+        Quotation { text: &text[from..to], start: from, line }
     }
 
     /// The range of a place, inside its text and on character boundaries whatever the place says.
-    fn clamp(&self, span: Span) -> std::ops::Range<usize> {
+    fn clamp(&self, span: Span) -> Range<usize> {
         let text = self.text(span.source);
-        let floor = |mut at: usize| {
-            at = at.min(text.len());
-            while !text.is_char_boundary(at) {
-                at -= 1;
-            }
-            at
-        };
-        let (start, end) = (floor(span.start as usize), floor(span.end as usize));
+        let (start, end) = (floor(text, span.start as usize), floor(text, span.end as usize));
         start..end.max(start)
     }
 

@@ -1,5 +1,7 @@
 //! Writes the conformance programs to a folder, for `tests/conformance/record.py` to run on a GPU.
 
+// The interpreter's side of a program, its tolerance, is for the test.
+#[allow(dead_code)]
 #[path = "../tests/conformance/programs/mod.rs"]
 mod programs;
 

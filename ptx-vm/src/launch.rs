@@ -369,7 +369,7 @@ fn run<'l>(launch: &'l Launch<'l>, units: u32) -> Report {
     let spent = AtomicU64::new(0);
     let advance = |mut machine: Machine<'l>| {
         let before = machine.warp_instructions;
-        let outcome = machine.run(SLICE);
+        let outcome = machine.run(SLICE.min(launch.options.instruction_limit));
         let total = spent.fetch_add(machine.warp_instructions - before, Ordering::Relaxed);
         if outcome == Outcome::Suspended && total <= launch.options.instruction_limit {
             lock(&suspended).push(machine);

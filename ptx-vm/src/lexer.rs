@@ -45,7 +45,7 @@ pub(crate) fn lex(source: &str) -> Result<Vec<Lexeme<'_>>, ParseError> {
                 in_section = !start.starts_with('}');
                 continue;
             }
-            if start.starts_with(".loc") || start.starts_with(".file") {
+            if matches!(start.split_ascii_whitespace().next(), Some(".loc" | ".file")) {
                 continue;
             }
         }
@@ -164,6 +164,12 @@ mod tests {
             error.to_string(),
             "unexpected character `§`\n --> line 1, column 20\n1 | \tadd.u32 %r1, %r2, §;\n  | \t                  ^"
         );
+    }
+
+    #[test]
+    fn line_directives_vanish_and_local_variables_do_not() {
+        assert_eq!(lex("\t.loc\t1 20 3\n\t.file 1 \"x.cu\"").unwrap().len(), 1);
+        assert_eq!(lex("\t.local .align 4 .b8 stack[16];").unwrap().len(), 10);
     }
 
     #[test]

@@ -53,6 +53,11 @@
 // Loops over lanes index several arrays by the lane; iterators over one of them would hide that.
 #![allow(clippy::needless_range_loop)]
 
+/// Compiles the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod code;
 mod decode;
 mod description;

@@ -132,11 +132,15 @@ impl Memory {
     /// Overwrites part of a buffer from outside, as a host copy would; bytes beyond its end are dropped.
     pub fn write(&mut self, id: BufferId, offset: usize, bytes: &[u8]) {
         let buffer = &mut self.buffers[id.0];
-        let end = buffer.length.min(offset + bytes.len());
-        for at in offset..end {
+        let end = buffer.length.min(offset.saturating_add(bytes.len()));
+        let mut at = offset;
+        while at < end {
+            let within = at % PAGE;
+            let count = (PAGE - within).min(end - at);
             let page = buffer.pages[at / PAGE].get_mut().unwrap_or_else(|e| e.into_inner());
-            page.data[at % PAGE] = bytes[at - offset];
-            page.mark_written(at % PAGE, 1);
+            page.data[within..within + count].copy_from_slice(&bytes[at - offset..at - offset + count]);
+            page.mark_written(within, count);
+            at += count;
         }
     }
 

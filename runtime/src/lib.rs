@@ -8,7 +8,27 @@
 //! * [`Plan`]: a kernel prepared for a [`Shape`]: one sequence, or a packed batch. Planning allocates, launching does not.
 //! * [`View`]: your memory, with its strides, as an argument.
 //!
-//! Compiled programs can also travel as files ([`Artifact`]), written by the `nsa` command.
+//! Compiled programs can also travel as files ([`Artifact`]), written by `nsa build`. On a GPU:
+//!
+//! ```no_run
+//! use nsa::{Artifact, Device, Kernel, Shape, View, half::bf16};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let device = Device::cuda(0)?;
+//! let stream = device.context().ok_or("no GPU")?.new_stream()?;
+//! let artifact = Artifact::from_bytes(&std::fs::read("window.nsak")?)?;
+//! // SAFETY: the file comes from the compiler.
+//! let kernel = unsafe { Kernel::load(&artifact, &device) }?;
+//!
+//! // Two sequences, one behind the other; once per shape.
+//! let mut plan = kernel.plan(&Shape::new().with("t", vec![100, 900]).with("s", vec![100, 900]))?;
+//! let x = stream.alloc_zeros::<bf16>(1000 * 64)?;
+//! let mut o = stream.alloc_zeros::<bf16>(1000 * 64)?;
+//! let x = || View::cuda(&x, &[1000, 64], &stream);
+//! plan.launch(&stream, &[("q", &x()), ("k", &x()), ("v", &x()), ("o", &View::cuda_mut(&mut o, &[1000, 64], &stream))])?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod batch;
 mod cuda;
@@ -41,3 +61,8 @@ pub use nsa_macros::nsa_kernel;
 pub use cudarc;
 /// Half-precision types of elements.
 pub use half;
+
+/// The README's example, compiled and run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

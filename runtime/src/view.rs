@@ -117,6 +117,9 @@ impl<'a> View<'a> {
     }
 
     /// An argument in a cudarc slice or view, row-major, to be read on `stream`: the stream that the launch gets.
+    ///
+    /// With several streams, cudarc makes the stream wait for earlier writes, by events; a stream that is being captured cannot
+    /// wait for events from outside, so use [`View::device_address`] there.
     pub fn cuda<T: Element>(data: &'a impl DevicePtr<T>, shape: &[usize], stream: &'a CudaStream) -> Self {
         let available = data.len();
         let (address, used) = data.device_ptr(stream);

@@ -138,9 +138,8 @@ impl Report {
 
     fn text(&self, chosen: &Chosen, failed: &[&str]) -> String {
         let kernel = &self.loaded.kernel;
-        let isa = kernel.host_isa().map_or(kernel.target().name(), |i| i.name());
-        let mut text =
-            format!("{} on {} ({isa}), {}\n", chosen.program.name, kernel.device(), self.plan.variant().label);
+        let (name, target, label) = (&chosen.program.name, kernel.target(), &self.plan.variant().label);
+        let mut text = format!("{name} on {}: code for {target}, {label}\n", kernel.device());
         for (axis, list) in &self.lengths {
             let list: Vec<String> = list.iter().map(usize::to_string).collect();
             text += &format!("  {axis} = {}\n", list.join(", "));

@@ -13,7 +13,7 @@
 //!
 //! # Scalars
 //!
-//! Expressions are [`Term`](crate::term::Term)s, evaluated at one element. An axis `@x` there is, in this order: the axis of
+//! Expressions are [`Term`]s, evaluated at one element. An axis `@x` there is, in this order: the axis of
 //! an enclosing scalar fold inside the term; the coordinate of the element's column if the variable's column axis is `x`; of
 //! its row if `x` is a row axis; the current value of an enclosing loop over `x` (of a tiled loop: the first value of the
 //! tile); the value of grid axis `x` (of a tiled one: the first value of the block).
@@ -43,7 +43,7 @@ pub mod visit;
 
 use planner::contractions;
 pub use planner::{PlanError, Planned, dtype, plan};
-pub use tiling::Tiling;
+pub use tiling::{Cut, Tiling};
 pub use verify::{Fault, verify};
 
 use crate::term::{AxisName, TensorName, Term, Type};

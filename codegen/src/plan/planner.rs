@@ -2,7 +2,7 @@
 
 use super::arena::Arena;
 use super::lower::{Block, Lower, Sizes, Untileable, WIDEST};
-use super::split::{CHUNK, split};
+use super::split::{CHUNK, Splitter, split};
 use super::tiling::Tiling;
 use super::*;
 use crate::term::{LenName, Terms};
@@ -161,11 +161,16 @@ impl<'a> Planner<'a> {
     fn run(mut self, candidate: &Terms) -> Result<Planned, PlanError> {
         let mut imported = HashMap::new();
         let mut groups: Vec<Vec<Root>> = vec![];
+        let mut splitter = Splitter {
+            chunks: self.tiling.chunks,
+            tile: i64::from(self.tiling.few.columns),
+            axes: self.axes.iter().map(|a| a.name).collect(),
+            done: HashMap::new(),
+        };
         for definition in &candidate.definitions {
             let term = self.arena.import_with(&candidate.nodes, definition.root, &mut imported);
             let mut root = Root { tensor: definition.tensor, axes: definition.axes.clone(), term };
-            let tile = i64::from(self.tiling.columns);
-            let parts = split(&mut self.arena, &mut root, self.tiling.chunks, tile);
+            let parts = split(&mut self.arena, &mut root, &mut splitter);
             self.add_parts(&parts);
             for root in parts.into_iter().chain([root]) {
                 match groups.iter_mut().find(|group| self.shares_fold(group, &root)) {
@@ -294,7 +299,7 @@ impl<'a> Planner<'a> {
         if constant_rows > WIDEST {
             return Err(Untileable("more constant rows than a block can own".into()));
         }
-        let shape = self.tiling.tiled(constant_rows as u32, !runtime.is_empty(), is_top);
+        let shape = self.tiling.shape(constant_rows as u32, !runtime.is_empty(), is_top);
         let rows: Vec<Span> = row_axes
             .iter()
             .map(|axis| Span { axis: *axis, count: self.constant(*axis).map_or(shape.row_tile, |n| n as u32) })
@@ -341,9 +346,10 @@ impl<'a> Planner<'a> {
             }
             lower.store(root.term, root.tensor, &root.axes, &columns)?;
         }
-        let (body, variables, tiles, stages, lists) = lower.finish();
         let layout = Layout::Fragments { rows: shape.warps, repeat: shape.repeat, columns: shape.column_warps };
-        Ok(Kernel { name: kernel_name(group), grid, rows, layout, variables, tiles, stages, lists, body })
+        let mut kernel = lower.finish(kernel_name(group), grid, layout);
+        spread(&mut kernel);
+        Ok(kernel)
     }
 
     /// The axes that lists of blocks depend on: all rows of a block walk the same list.
@@ -435,6 +441,17 @@ impl<'a> Planner<'a> {
             lists: vec![],
             body,
         })
+    }
+}
+
+/// Gives rows to more warps while a thread would need more registers than it can name.
+fn spread(kernel: &mut Kernel) {
+    while let Layout::Fragments { rows, repeat, columns } = kernel.layout
+        && repeat.is_multiple_of(2)
+        && 2 * rows * columns * 32 <= 1024
+        && resources::Resources::of(kernel).registers > resources::SM_80.registers_per_thread
+    {
+        kernel.layout = Layout::Fragments { rows: 2 * rows, repeat: repeat / 2, columns };
     }
 }
 

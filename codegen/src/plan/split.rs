@@ -13,8 +13,21 @@ use std::collections::{BTreeSet, HashMap};
 /// The axis that numbers chunks.
 pub const CHUNK: &str = "chunk";
 
+/// How folds are cut, and what has been cut already.
+pub struct Splitter {
+    /// Number of chunks.
+    pub chunks: i64,
+    /// A chunk is a multiple of this long.
+    pub tile: i64,
+    /// All axes, in the order in which the values of chunks are stored.
+    pub axes: Vec<AxisName>,
+    /// What replaces the folds of earlier roots: a fold that several definitions need is stored once.
+    pub done: HashMap<Id, Id>,
+}
+
 /// Replaces every fold in chunks of a root. Returns the definitions of the chunks' values, to be computed first.
-pub fn split(arena: &mut Arena, root: &mut Root, chunks: i64, tile: i64) -> Vec<Root> {
+pub fn split(arena: &mut Arena, root: &mut Root, splitter: &mut Splitter) -> Vec<Root> {
+    let Splitter { chunks, tile, axes: all_axes, done } = splitter;
     let mut parts = vec![];
     let mut folds: Vec<(Id, Id, Id)> = vec![];
     let (mut stack, mut seen) = (vec![root.term], BTreeSet::new());
@@ -31,15 +44,25 @@ pub fn split(arena: &mut Arena, root: &mut Root, chunks: i64, tile: i64) -> Vec<
         stack.extend(arena[id].children());
     }
     for (number, (fold, monoid, inner)) in folds.into_iter().enumerate() {
-        let limited = Limit { chunks, tile, done: HashMap::new() }.term(arena, inner);
+        if let Some(whole) = done.get(&fold) {
+            root.term = arena.replace(root.term, fold, *whole);
+            continue;
+        }
+        let limited = Limit { chunks: *chunks, tile: *tile, done: HashMap::new() }.term(arena, inner);
         let chunk = AxisName::new(CHUNK);
+        let walked = match arena[limited] {
+            Term::Fold([_, domain, _]) => arena.domain_axis(domain),
+            _ => None,
+        };
         let prefix = format!("{}_part{number}", root.tensor.name());
         // `term` is a component of the fold; `of` is what of the fold's body it depends on.
         let mut store = |arena: &mut Arena, suffix: &str, term: Id, of: &[Id]| {
             let tensor = TensorName::new(&format!("{prefix}{suffix}"));
             let mut axes = vec![chunk];
-            let varies = |axis: &AxisName| of.iter().any(|id| arena.free(*id).contains(axis));
-            axes.extend(root.axes.iter().copied().filter(varies));
+            let varies = |axis: &AxisName| {
+                *axis != chunk && Some(*axis) != walked && of.iter().any(|id| arena.free(*id).contains(axis))
+            };
+            axes.extend(all_axes.iter().copied().filter(varies));
             let mut load = vec![arena.add(Term::Tensor(tensor))];
             load.extend(axes.iter().map(|a| arena.axis(*a)));
             parts.push(Root { tensor, axes, term });
@@ -62,6 +85,7 @@ pub fn split(arena: &mut Arena, root: &mut Root, chunks: i64, tile: i64) -> Vec<
         let all = arena.axis(chunk);
         let all = arena.add(Term::All(all));
         let whole = arena.add(Term::Fold([monoid, all, merged]));
+        done.insert(fold, whole);
         root.term = arena.replace(root.term, fold, whole);
     }
     parts

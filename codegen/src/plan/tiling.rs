@@ -1,22 +1,18 @@
 //! Sizes of blocks and tiles: the holes that the terms leave open.
+//!
+//! The sizes for GPUs were chosen by measurement; `docs/experiments.md` has the numbers.
 
 /// How a machine's kernels are cut.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tiling {
-    /// Rows of a block whose rows include a run-time axis.
-    pub rows: u32,
-    /// Rows of such a block that builds lists (it also keeps a stage and the lists themselves).
-    pub list_rows: u32,
-    /// Values of the walked axis per iteration.
-    pub columns: u32,
-    /// Tiles in flight.
-    pub stages: u32,
+    /// Blocks whose rows include a run-time axis.
+    pub many: Cut,
+    /// Such blocks that build lists; they also keep a stage and the lists themselves.
+    pub lists: Cut,
+    /// Blocks whose rows are constant axes only: a token that walks a list of its own, a few queries when decoding.
+    pub few: Cut,
     /// What the depth of a contraction must be a multiple of.
     pub depth: u32,
-    /// Blocks of 16 rows per warp.
-    pub repeat: u32,
-    /// Warps that share the columns when a block has at most 16 rows.
-    pub column_warps: u32,
     /// Chunks of a fold that is split over thread blocks.
     pub chunks: i64,
     /// Rows of a block that computes element by element.
@@ -25,9 +21,24 @@ pub struct Tiling {
     pub element_threads: u32,
 }
 
-/// The cut of one kernel.
+/// How one kind of kernel is cut.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cut {
+    /// Rows of a block, as near as the axes allow.
+    pub rows: u32,
+    /// Values of a walked axis per iteration.
+    pub columns: u32,
+    /// Tiles in flight.
+    pub stages: u32,
+    /// Blocks of 16 rows per warp, where the rows divide.
+    pub repeat: u32,
+    /// Warps that share the columns, where a block has at most 16 rows.
+    pub column_warps: u32,
+}
+
+/// The cut of one kernel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shape {
     /// Values of the run-time row axis per block.
     pub row_tile: u32,
     /// Warps along the rows.
@@ -45,14 +56,12 @@ pub struct Cut {
 impl Tiling {
     /// Tensor-core GPUs: four warps of 32 rows against 64 columns, as FlashAttention-2 does at this width.
     pub fn gpu() -> Self {
+        let many = Cut { rows: 128, columns: 64, stages: 2, repeat: 2, column_warps: 1 };
         Tiling {
-            rows: 128,
-            list_rows: 64,
-            columns: 64,
-            stages: 2,
+            many,
+            lists: Cut { rows: 64, repeat: 1, ..many },
+            few: Cut { rows: 16, repeat: 1, column_warps: 4, ..many },
             depth: 16,
-            repeat: 2,
-            column_warps: 4,
             chunks: 32,
             element_rows: 16,
             element_threads: 256,
@@ -61,23 +70,29 @@ impl Tiling {
 
     /// CPUs: a row tile and a packed operand tile stay in the first two cache levels.
     pub fn host() -> Self {
-        Tiling { rows: 64, stages: 1, depth: 1, ..Tiling::gpu() }
+        let gpu = Tiling::gpu();
+        let one = |cut: Cut| Cut { rows: cut.rows.min(64), stages: 1, ..cut };
+        Tiling { many: one(gpu.many), lists: one(gpu.lists), few: one(gpu.few), depth: 1, ..gpu }
     }
 
     /// The same machine when there are few queries: as few rows as the constant axes give, so that warps share the columns.
     pub fn few_rows(self) -> Self {
-        Tiling { rows: 16, list_rows: 16, ..self }
+        Tiling { many: self.few, lists: Cut { rows: 16, ..self.lists }, ..self }
     }
 
     /// The cut of a kernel with this many rows of constant axes, and a run-time row axis or none.
-    pub fn tiled(&self, constant_rows: u32, runtime_rows: bool, lists: bool) -> Cut {
-        let target = if lists { self.list_rows } else { self.rows };
-        let row_tile = if runtime_rows { (target / constant_rows).max(1) } else { 1 };
+    pub fn shape(&self, constant_rows: u32, runtime_rows: bool, lists: bool) -> Shape {
+        let cut = match (lists, runtime_rows) {
+            (true, _) => self.lists,
+            (false, true) => self.many,
+            (false, false) => self.few,
+        };
+        let row_tile = if runtime_rows { (cut.rows / constant_rows).max(1) } else { 1 };
         let rows = (row_tile * constant_rows).max(1);
         let blocks = rows.div_ceil(16);
-        let repeat = if blocks.is_multiple_of(self.repeat) && !lists { self.repeat } else { 1 };
+        let repeat = if blocks.is_multiple_of(cut.repeat) { cut.repeat } else { 1 };
+        let column_warps = if blocks == 1 && !lists { cut.column_warps } else { 1 };
         let warps = blocks.div_ceil(repeat);
-        let column_warps = if blocks == 1 && !lists { self.column_warps } else { 1 };
-        Cut { row_tile, warps, repeat, column_warps, columns: self.columns, stages: self.stages }
+        Shape { row_tile, warps, repeat, column_warps, columns: cut.columns, stages: cut.stages }
     }
 }

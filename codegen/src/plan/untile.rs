@@ -44,6 +44,7 @@ impl Untile {
                 let body = self.term(arena, body);
                 arena.add(Term::Fold([monoid, whole, body]))
             }
+            Term::Fst(_) | Term::Snd(_) => self.component(arena, id),
             Term::Logsum(fold) => {
                 let fold = self.term(arena, fold);
                 let fold = last_weight(arena, fold);
@@ -56,6 +57,37 @@ impl Untile {
         };
         self.done.insert(id, new);
         new
+    }
+
+    /// A component of a fold of lse, from a fold of that component only: the others may vary over axes that it does not have.
+    fn component(&mut self, arena: &mut Arena, id: Id) -> Id {
+        let (mut path, mut at) = (vec![], id);
+        while let Term::Fst(x) | Term::Snd(x) = arena[at] {
+            path.push(matches!(arena[at], Term::Snd(_)));
+            at = x;
+        }
+        let fold = self.term(arena, at);
+        let parts = match arena[fold] {
+            Term::Fold([monoid, domain, body]) => match arena[body] {
+                Term::Pair([score, weights]) => Some((monoid, domain, score, weights)),
+                _ => None,
+            },
+            _ => None,
+        };
+        let Some((monoid, domain, score, mut weight)) = parts else {
+            let node = arena[id].clone().map_children(|child| self.term(arena, child));
+            return arena.add(node);
+        };
+        let second = path.pop() == Some(true);
+        while let (Some(second), Term::Pair([a, b])) = (path.pop(), arena[weight].clone()) {
+            weight = if second { b } else { a };
+        }
+        if !second {
+            weight = arena.num(1.0);
+        }
+        let body = arena.add(Term::Pair([score, weight]));
+        let fold = arena.add(Term::Fold([monoid, domain, body]));
+        arena.add(if second { Term::Snd(fold) } else { Term::Fst(fold) })
     }
 
     /// What one element contributes, from what one tile does.

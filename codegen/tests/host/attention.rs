@@ -12,20 +12,20 @@ fn reference(
     scale: f64,
     keys: impl Iterator<Item = usize>,
 ) -> (Vec<f64>, f64) {
-    let (d, e) = (k.dims[2], v.dims[2]);
+    let query = q.row(sequence, &[t, g, r]);
     let mut scores = vec![];
     for s in keys {
-        let dot: f64 = (0..d).map(|x| q.at(sequence, &[t, g, r, x]) * k.at(sequence, &[s, g, x])).sum();
+        let dot: f64 = query.iter().zip(k.row(sequence, &[s, g])).map(|(a, b)| a * b).sum();
         scores.push((s, dot * scale));
     }
     let max = scores.iter().fold(f64::NEG_INFINITY, |m, (_, x)| m.max(*x));
     let mut sum = 0.0;
-    let mut o = vec![0.0; e];
+    let mut o = vec![0.0; v.dims[2]];
     for (s, x) in &scores {
         let p = (x - max).exp();
         sum += p;
-        for (x, o) in o.iter_mut().enumerate() {
-            *o += p * v.at(sequence, &[*s, g, x]);
+        for (o, v) in o.iter_mut().zip(v.row(sequence, &[*s, g])) {
+            *o += p * v;
         }
     }
     if sum > 0.0 {
@@ -90,12 +90,12 @@ fn causal_attention_in_f32() {
 
 #[test]
 fn packed_sequences_with_a_cache() {
-    causal(&F32, &[("t", &[0, 1, 15, 66, 3]), ("s", &[0, 1, 40, 66, 200])]);
+    causal(&F32, &[("t", &[0, 1, 15, 65, 3]), ("s", &[0, 1, 40, 65, 200])]);
 }
 
 #[test]
 fn head_groups_and_widths() {
-    for (group, dk, dv) in [(1, 16, 32), (2, 32, 16), (3, 96, 64), (5, 48, 112), (8, 80, 128), (64, 64, 16)] {
+    for (group, dk, dv) in [(1, 16, 32), (2, 32, 16), (3, 96, 64), (5, 48, 112), (8, 80, 128), (32, 64, 16)] {
         causal(&Shape { group, dk, dv, ..F32 }, &[("t", &[3, 37]), ("s", &[67, 37])]);
     }
 }

@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 use nsa_codegen::emit::host::{Isa, jit};
 use nsa_codegen::plan::{Buffer, Plan, PlanExtent, Role};
-use nsa_codegen::term::{AxisName, Type};
+use nsa_codegen::term::{AxisName, Term, Type};
 use std::collections::HashMap;
 
 /// Lengths of the run-time axes in every sequence, by axis.
@@ -22,13 +22,18 @@ pub struct Array {
 impl Array {
     /// Element `index` of a sequence.
     pub fn at(&self, sequence: usize, index: &[usize]) -> f64 {
+        self.row(sequence, index)[0]
+    }
+    /// The elements whose indices begin with `index`.
+    pub fn row(&self, sequence: usize, index: &[usize]) -> &[f64] {
         let mut flat = 0;
         for (dim, i) in index.iter().enumerate() {
             let i = if self.packed == Some(dim) { i + self.offsets[sequence] } else { *i };
             assert!(i < self.dims[dim], "index {index:?} of {:?}", self.dims);
             flat = flat * self.dims[dim] + i;
         }
-        self.data[flat]
+        let width: usize = self.dims[index.len()..].iter().product();
+        &self.data[flat * width..(flat + 1) * width]
     }
 }
 
@@ -74,11 +79,17 @@ impl<'p> Machine<'p> {
         let sequences = lengths.first().map_or(1, |l| l.1.len());
         let mut machine = Machine { plan, sequences, lengths: HashMap::new(), memory: HashMap::new() };
         for axis in &plan.axes {
-            if !matches!(axis.extent, PlanExtent::Const(_)) {
+            if axis.extent == PlanExtent::Runtime {
                 let given = lengths.iter().find(|l| l.0 == axis.name.name());
                 let given = given.unwrap_or_else(|| panic!("no lengths for {}", axis.name));
                 assert_eq!(given.1.len(), sequences);
                 machine.lengths.insert(axis.name, given.1.to_vec());
+            }
+        }
+        for axis in &plan.axes {
+            if let PlanExtent::Derived(term) = axis.extent {
+                let lengths = (0..sequences).map(|q| machine.size(term, q).max(0) as usize).collect();
+                machine.lengths.insert(axis.name, lengths);
             }
         }
         for buffer in &plan.buffers {
@@ -89,6 +100,22 @@ impl<'p> Machine<'p> {
         machine
     }
 
+    /// An integer term over lengths, in a sequence.
+    fn size(&self, term: egg::Id, sequence: usize) -> i64 {
+        let pair = |x: &[egg::Id; 2]| (self.size(x[0], sequence), self.size(x[1], sequence));
+        match &self.plan.terms[term] {
+            Term::Int(n) => *n,
+            Term::Len(name) => self.lengths[&AxisName(name.0)][sequence] as i64,
+            Term::IntAdd(x) => pair(x).0 + pair(x).1,
+            Term::IntSub(x) => pair(x).0 - pair(x).1,
+            Term::IntMul(x) => pair(x).0 * pair(x).1,
+            Term::IntDiv(x) => pair(x).0.div_euclid(pair(x).1),
+            Term::IntRem(x) => pair(x).0.rem_euclid(pair(x).1),
+            Term::IntMin(x) => pair(x).0.min(pair(x).1),
+            Term::IntMax(x) => pair(x).0.max(pair(x).1),
+            other => panic!("{other} in an extent"),
+        }
+    }
     fn packed(&self, buffer: &Buffer) -> Option<usize> {
         buffer.axes.iter().position(|a| self.lengths.contains_key(a))
     }

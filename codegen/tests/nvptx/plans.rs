@@ -39,10 +39,6 @@ impl Builder {
     pub fn runtime(&mut self, name: &str) {
         self.axes.push(PlanAxis { name: axis(name), extent: PlanExtent::Runtime });
     }
-    pub fn derived(&mut self, name: &str, extent: &str) {
-        let extent = PlanExtent::Derived(self.term(extent));
-        self.axes.push(PlanAxis { name: axis(name), extent });
-    }
     pub fn buffer(&mut self, name: &str, axes: &[&str], dtype: Type, role: Role) {
         let axes = axes.iter().map(|a| axis(a)).collect();
         self.buffers.push(Buffer { name: TensorName::new(name), axes, dtype, role });

@@ -243,6 +243,11 @@ impl Checker<'_> {
             axes: &|axis| self.axis_name(axis).to_string(),
             exprs: &|e| self.arena.get(e).clone(),
         };
+        let constant = self.arena.as_int(index).is_some();
+        let (fixed, extent) = match self.axes[axis.0 as usize].extent {
+            Some(Extent::Const(n)) => (true, n),
+            _ => (false, 0),
+        };
         let index = names.integer(index);
         let (axis, tensor) = (self.axis_name(axis).to_string(), self.tensors[tensor.0 as usize].name.clone());
         let (where_to, condition) = if above {
@@ -250,9 +255,14 @@ impl Checker<'_> {
         } else {
             (format!("before the start of axis `{axis}` of `{tensor}`"), format!("{index} >= 0"))
         };
-        let diagnostic = Diagnostic::new(span, format!("index `{index}` can lie {where_to}"))
-            .label("for some lengths")
-            .help(format!("leave such values out: `where {condition}`"));
+        let diagnostic = if constant && fixed {
+            Diagnostic::new(span, format!("index `{index}` lies {where_to}"))
+                .label(format!("`{axis}` has {extent} values"))
+        } else {
+            Diagnostic::new(span, format!("index `{index}` can lie {where_to}"))
+                .label(if fixed { "for some values of its axes" } else { "for some lengths" })
+                .help(format!("leave such values out: `where {condition}`"))
+        };
         self.report(diagnostic);
     }
 }

@@ -165,6 +165,14 @@ impl Checker<'_> {
             }
             return Ok(Value::new(self.len(axis)?, Kind::Int, vec![]));
         }
+        for &one in &axes {
+            if self.axes[one.0 as usize].extent != Some(Extent::Runtime) {
+                return self.error(
+                    Diagnostic::new(span, "a position is one of a run-time axis among another's")
+                        .label(format!("the extent of `{}` is not given at run time", self.axis_name(one))),
+                );
+            }
+        }
         let keys = match axes.get(1) {
             Some(&keys) => keys,
             None => self.key_axis(axis, span)?,
@@ -172,14 +180,6 @@ impl Checker<'_> {
         let at = self.arena.axis(axis);
         if keys == axis {
             return Ok(Value::new(at, Kind::Int, vec![axis]));
-        }
-        for one in [axis, keys] {
-            if self.axes[one.0 as usize].extent != Some(Extent::Runtime) {
-                return self.error(
-                    Diagnostic::new(span, "a position is one of a run-time axis among another's")
-                        .label(format!("the extent of `{}` is not given at run time", self.axis_name(one))),
-                );
-            }
         }
         if !self.positions.contains(&(axis, keys)) {
             self.positions.push((axis, keys));

@@ -124,6 +124,15 @@ impl<'a> Checker<'a> {
             if let Some(pattern) = &param.pattern {
                 self.bind_pattern(&mut scope, function, param, pattern, &value, span)?;
             }
+            if let Some((Binding::Axis(_), first)) = scope.get(&param.name.text) {
+                return self.error(
+                    Diagnostic::new(
+                        param.name.span,
+                        format!("`{}` is both a parameter and an axis of `{}`", param.name.text, function.name.text),
+                    )
+                    .note_at(first, "the axis"),
+                );
+            }
             scope.bind(&param.name.text, Binding::Value(value), param.name.span);
         }
         for definition in &function.body.lets {

@@ -50,7 +50,18 @@ impl<'a> Checker<'a> {
         }
         let mut axes = vec![];
         for declaration in &param.axes {
-            let axis = self.declared_axis(scope, &name.text, declaration, true)?;
+            let axis = match self.declared_axis(scope, &name.text, declaration, true) {
+                Ok(axis) => axis,
+                Err(failed) => {
+                    // Uses of the axis are no further errors.
+                    if let AxisDeclaration::Named(axis, _) = declaration
+                        && scope.get(&axis.text).is_none()
+                    {
+                        scope.bind(&axis.text, Binding::Wrong, axis.span);
+                    }
+                    return Err(failed);
+                }
+            };
             if axes.contains(&axis) {
                 return self.error(
                     Diagnostic::new(param.span, format!("`{}` has axis `{}` twice", name.text, self.axis_name(axis)))
@@ -101,12 +112,9 @@ impl<'a> Checker<'a> {
         match scope.get(&name.text).map(|(binding, span)| (binding.clone(), span)) {
             Some((Binding::Axis(axis), first)) => {
                 if let Some(size) = written {
-                    let known = self.axes[axis.0 as usize].extent.clone();
-                    // The size of a named axis may have been set from outside: compare what is written.
-                    let same = match self.constants.iter().position(|(other, ..)| *other == name.text) {
-                        Some(_) => true,
-                        None => self.fixed_size(size)?.0 == known.clone().unwrap_or(Extent::Runtime),
-                    };
+                    // What is written is compared: the size itself may have been set from outside.
+                    let again = self.constant_value(size)?;
+                    let same = self.written_sizes.iter().any(|(other, first)| *other == name.text && *first == again);
                     if !same {
                         return self.error(
                             Diagnostic::new(size.span, format!("axis `{}` has another extent already", name.text))
@@ -136,6 +144,7 @@ impl<'a> Checker<'a> {
             if !matches!(value, Number::Int(_)) {
                 return self.error(Diagnostic::new(size.span, "an extent is an integer"));
             }
+            self.written_sizes.push((name.text.clone(), value));
             self.define_constant(&name.text, value, size.span)?;
         }
         let extent = match self.constant_extent(name)? {

@@ -90,6 +90,8 @@ struct Checker<'a> {
     /// Constants by name, with the places where they were given.
     constants: Vec<(String, Number, Span)>,
     overrides: Vec<(String, Constant, bool)>,
+    /// Sizes written in the signature, before overriding.
+    written_sizes: Vec<(String, Number)>,
     diagnostics: Vec<Diagnostic>,
     /// Where loads and lists were written, for errors found later.
     places: HashMap<ExprId, Span>,
@@ -127,6 +129,7 @@ pub(crate) fn check<'a>(
         functions,
         constants: vec![],
         overrides: settings.constants.iter().map(|(name, value)| (name.clone(), *value, false)).collect(),
+        written_sizes: vec![],
         diagnostics: vec![],
         places: HashMap::new(),
         definitions: vec![],

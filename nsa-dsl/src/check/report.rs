@@ -7,6 +7,9 @@ use crate::diagnostic::Diagnostic;
 use crate::program::*;
 use crate::source::{SourceId, Span};
 
+/// Most errors of a program that are reported: nobody reads more.
+const MAX_ERRORS: usize = 30;
+
 impl Checker<'_> {
     /// Adds an error. One that lies in a library function is shown at the user's call of it.
     pub(super) fn report(&mut self, mut diagnostic: Diagnostic) {
@@ -28,7 +31,7 @@ impl Checker<'_> {
                 diagnostic = diagnostic.note_at(call, format!("in this call of `{name}`"));
             }
         }
-        if !self.diagnostics.contains(&diagnostic) {
+        if self.diagnostics.len() < MAX_ERRORS && !self.diagnostics.contains(&diagnostic) {
             self.diagnostics.push(diagnostic);
         }
     }

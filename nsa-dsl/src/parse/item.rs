@@ -236,7 +236,8 @@ pub(super) fn axis(context: &Context, input: ParseStream, sizes: bool) -> Parsed
     }
     let name = name(context, input, "an axis name")?;
     if input.peek(Token![<=]) {
-        return context.expected(input, "`<` and the number of values");
+        return Err(Diagnostic::new(context.here(input), "an axis has as many values as its extent says: 0, 1, ...")
+            .label("write `<`"));
     }
     if input.peek(Token![<]) {
         punctuation!(context, input, <)?;

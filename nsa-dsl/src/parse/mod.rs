@@ -99,15 +99,8 @@ fn parse_here(text: &str, source: SourceId) -> Result<File, Diagnostic> {
         Diagnostic::new(context.span(error.span()), "this cannot be read")
             .label("a bracket without its partner, an open comment or string, or an unknown character")
     })?;
-    let mut deepest = None;
-    visit_tokens(stream.clone(), |span, depth| {
-        if depth > MAX_NESTING && deepest.is_none() {
-            deepest = Some(span);
-        }
-    });
-    if let Some(span) = deepest {
-        return Err(Diagnostic::new(context.span(span), "brackets are nested too deeply")
-            .label(format!("more than {MAX_NESTING} levels")));
+    if let Some(span) = first_too_deep(stream.clone()) {
+        return Err(nested_too_deeply(context.span(span)));
     }
     let parser = |input: ParseStream| {
         item::file(&context, input).map_err(|diagnostic| {
@@ -120,6 +113,29 @@ fn parse_here(text: &str, source: SourceId) -> Result<File, Diagnostic> {
         return Err(diagnostic);
     }
     parsed.map_err(|error| Diagnostic::new(context.span(error.span()), error.to_string()))
+}
+
+/// The first token inside too many brackets.
+fn first_too_deep(stream: TokenStream) -> Option<proc_macro2::Span> {
+    let mut first = None;
+    visit_tokens(stream, |span, depth| {
+        if depth > MAX_NESTING && first.is_none() {
+            first = Some(span);
+        }
+    });
+    first
+}
+
+fn nested_too_deeply(span: Span) -> Diagnostic {
+    Diagnostic::new(span, "brackets are nested too deeply").label(format!("more than {MAX_NESTING} levels"))
+}
+
+/// The text of a macro's tokens; an error without a place if they are nested so deeply that printing them is no good idea.
+pub(crate) fn print_tokens(tokens: &TokenStream) -> Result<String, Diagnostic> {
+    match first_too_deep(tokens.clone()) {
+        Some(_) => Err(Diagnostic { span: None, ..nested_too_deeply(Span::default()) }),
+        None => Ok(tokens.to_string()),
+    }
 }
 
 /// Calls `visit` with the place and the nesting of every token.

@@ -17,6 +17,9 @@ use crate::types::{Space, Type};
 use std::cell::Cell;
 use std::collections::HashMap;
 
+/// Local memory of a thread (CUDA C++ Programming Guide, "Technical Specifications per Compute Capability").
+const MAX_LOCAL: u64 = 512 * 1024;
+
 /// A fault of one instruction, in a sentence; the caller adds the place.
 type Fault = String;
 type Decoded<T> = Result<T, Fault>;
@@ -39,6 +42,12 @@ pub(crate) fn decode(module: &ModuleSyntax, kernel: &KernelSyntax) -> Result<Pro
     }
     for parameter in &kernel.parameters {
         symbols.table.insert(parameter.name.clone(), Symbol::Param(parameter.offset));
+    }
+    if symbols.local > MAX_LOCAL {
+        return Err(fail(
+            kernel.at,
+            format!("the kernel declares more than {MAX_LOCAL} bytes of local memory a thread"),
+        ));
     }
     let decoder = Decoder { kernel, slots, symbols };
     let mut code = Vec::with_capacity(kernel.code.len());

@@ -8,7 +8,9 @@ use crate::finding::FindingKind;
 /// Instructions a warp runs before another gets its turn; drawn anew each time.
 const LONGEST_TURN: usize = 256;
 /// A diverged group that runs this long lets the others of its warp go first: it may be waiting for them.
-const PATIENCE: u32 = 4096;
+pub(super) const PATIENCE: u32 = 1024;
+/// Instructions the others then have.
+const DETOUR: u32 = 256;
 
 /// How a slice of execution ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,18 +67,8 @@ impl Machine<'_> {
         let launch = self.launch;
         let code = &launch.program.code;
         let mut left = turn;
-        let mut patience = PATIENCE;
         while left > 0 && warp.live != 0 && !self.trapped {
-            let Some(mut group) = pick(&warp) else { break };
-            if patience == 0 {
-                // Somebody else of this warp, if there is somebody.
-                if let Some(other) =
-                    (0..warp.groups.len()).find(|&g| g != group && warp.groups[g].state == State::Ready)
-                {
-                    group = other;
-                }
-                patience = PATIENCE;
-            }
+            let Some(group) = pick(&mut warp) else { break };
             // While the warp moves as one, nothing below needs to look at the groups.
             loop {
                 let pc = warp.groups[group].pc;
@@ -99,7 +91,6 @@ impl Machine<'_> {
                 self.lane_instructions += u64::from(active.count_ones());
                 warp.clock += 1;
                 left -= 1;
-                patience = patience.saturating_sub(u32::from(warp.groups.len() > 1));
                 if active == 0 {
                     warp.groups[group].pc = pc + 1;
                     if left == 0 || warp.groups.len() > 1 {
@@ -279,12 +270,23 @@ fn can_run(warp: &mut Warp, progress: u64) -> bool {
     ready
 }
 
-/// The ready group that is furthest behind: it is the one others may be waiting for.
-fn pick(warp: &Warp) -> Option<usize> {
+/// The ready group that is furthest behind: it is the one others may be waiting for. When it has run long, it may itself
+/// be waiting for one that is ahead, which then runs for a while.
+fn pick(warp: &mut Warp) -> Option<usize> {
     if let [only] = &warp.groups[..] {
+        warp.patience = PATIENCE;
         return (only.state == State::Ready).then_some(0);
     }
-    (0..warp.groups.len()).filter(|&g| warp.groups[g].state == State::Ready).min_by_key(|&g| warp.groups[g].pc)
+    if warp.patience == 0 {
+        warp.patience = PATIENCE + DETOUR;
+    }
+    warp.patience -= 1;
+    let ready = (0..warp.groups.len()).filter(|&g| warp.groups[g].state == State::Ready);
+    if warp.patience >= PATIENCE {
+        ready.max_by_key(|&g| warp.groups[g].pc)
+    } else {
+        ready.min_by_key(|&g| warp.groups[g].pc)
+    }
 }
 
 /// Groups at one instruction become one; those that waited there for others may look again.

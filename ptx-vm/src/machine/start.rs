@@ -112,6 +112,7 @@ fn first_warp(launch: &Launch<'_>, ctaid: [u32; 3], rank: u32, warp: u32, thread
         clock: 0,
         carry: 0,
         forced: 0,
+        patience: super::schedule::PATIENCE,
         local: LocalMemory::new(program.local_bytes),
         copies: Copies::default(),
         drains: Drains::default(),

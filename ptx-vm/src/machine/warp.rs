@@ -73,6 +73,8 @@ pub(crate) struct Warp {
     pub clock: u64,
     /// The carry flag of `add.cc`, a bit a lane.
     pub carry: u32,
+    /// Instructions that a diverged warp's hindmost lanes may still run before others get a turn.
+    pub patience: u32,
     /// Lanes that run their next collective without the others, after a finding.
     pub forced: u32,
     pub local: super::local::LocalMemory,

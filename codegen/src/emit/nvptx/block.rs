@@ -105,7 +105,7 @@ pub(super) struct Block<'a, 'c> {
     /// Start of dynamic shared memory.
     pub shared: Value<'c>,
     pub loops: Vec<Walked<'c>>,
-    /// Start of the buffer that holds each tile now.
+    /// Where the buffer that holds each tile now begins in shared memory, `i32`.
     pub buffers: HashMap<u32, Value<'c>>,
     /// Fragments of first operands that stay in registers.
     pub resident: HashMap<u32, Vec<[Value<'c>; 4]>>,
@@ -271,17 +271,18 @@ impl<'a, 'c> Block<'a, 'c> {
     /// values from before it then need not survive it.
     pub fn look_again(&mut self) -> Result<(), EmitError> {
         let e = self.source.e;
-        // Reads that LLVM cannot know to give what they gave before.
-        let read = |name: &str| {
-            let call = e.assembly(Some(e.i32_type().into()), &[], &format!("mov.u32 $0, %{name};"), "=r");
-            call.try_as_basic_value().basic().ok_or_else(|| EmitError::Missing(format!("register {name}")))
-        };
-        let position = Position::of(&self.source, read("ctaid.x")?)?;
-        self.thread = Thread::of(e, read("tid.x")?, self.fragments()?.column_warps);
+        let position = Position::of(&self.source, e.special_again("ctaid.x")?)?;
+        self.thread = self.thread_again()?;
         self.views = views(&self.source, &position)?;
         (self.lengths, self.first) = (position.lengths, position.first);
         self.rows.clear();
         self.make_rows()
+    }
+
+    /// The thread's place, computed again.
+    pub fn thread_again(&self) -> Result<Thread<'c>, EmitError> {
+        let e = self.source.e;
+        Ok(Thread::of(e, e.special_again("tid.x")?, self.fragments()?.column_warps))
     }
 
     fn make_rows(&mut self) -> Result<(), EmitError> {

@@ -14,6 +14,9 @@ use crate::plan::{Operand, Span, Tile, TileAxis, Var};
 use crate::term::Type;
 
 /// Addresses of `ldmatrix` into one tile: a row and the parity of a chunk per lane, constants for the rest.
+///
+/// Rows begin at multiples of 16 times the swizzle's group, so the chunks of a group differ from each other by an
+/// exclusive or with a constant: one register per tile and loop makes all addresses.
 struct Access<'c> {
     /// By chunk pair within a group of the swizzle.
     table: Vec<Value<'c>>,
@@ -22,8 +25,8 @@ struct Access<'c> {
 }
 
 impl<'c> Access<'c> {
-    /// Lanes address row `lane_row` (only its last three bits may differ between lanes modulo 8) plus a multiple of 8,
-    /// and chunk `2 n + parity`.
+    /// Into the tile at the byte offset `buffer` (`i32`) of shared memory. Lanes address row `lane_row` (only its last three
+    /// bits may differ between lanes modulo 8) plus a multiple of 8, and chunk `2 n + parity`, counted from `chunk_offset`.
     fn new(
         block: &Block<'_, 'c>,
         place: &Placement,
@@ -36,12 +39,9 @@ impl<'c> Access<'c> {
         let turn = e.shift_right_logical(lane_row, e.i32(place.row_shift() as i32));
         let turn = e.and(turn, e.i32(place.group as i32 - 1));
         let start = e.add(e.mul(lane_row, e.i32(place.row_bytes as i32)), e.shift_left(chunk_offset, e.i32(4)));
+        let first = e.add(e.add(start, e.shift_left(e.xor(parity, turn), e.i32(4))), buffer);
         let table = (0..(place.group / 2).max(1))
-            .map(|pair| {
-                let chunk = e.add(e.i32(2 * pair as i32), parity);
-                let chunk = if place.group == 1 { chunk } else { e.xor(chunk, turn) };
-                e.offset_u32(buffer, e.add(start, e.shift_left(chunk, e.i32(4))))
-            })
+            .map(|pair| block.shared_at(0, e.xor(first, e.i32(32 * pair as i32))))
             .collect();
         Access { table, group: place.group, row_bytes: place.row_bytes }
     }
@@ -125,7 +125,7 @@ impl<'a, 'c> Block<'a, 'c> {
         let e = self.source.e;
         let place = self.placement(c.number);
         let buffer = self.current(c.number)?;
-        let lane = self.thread.lane;
+        let lane = self.lane_for_addresses()?;
         let (row_start, fast_start) = self.second_start(c);
         let bit = |shift: i32| e.and(e.shift_right_logical(lane, e.i32(shift)), e.i32(1));
         let low = e.and(lane, e.i32(7));
@@ -159,10 +159,17 @@ impl<'a, 'c> Block<'a, 'c> {
                 sums.push(sum);
             }
         }
+        let first_access = match a {
+            Operand::Tile(number) if !self.resident.contains_key(&number) => {
+                self.check_first(c, number)?;
+                Some(self.first_access(number, c.depth_parts)?)
+            }
+            _ => None,
+        };
         for step in 0..c.depth / FRAGMENT_ROWS {
             let mut firsts = vec![];
             for block in 0..blocks {
-                firsts.push(self.first_fragment(c, a, block as u32, step)?);
+                firsts.push(self.first_fragment(c, a, first_access.as_ref(), block as u32, step)?);
             }
             for pair in (0..fragments).step_by(2) {
                 let (row, chunk) = match c.depth_is_slow {
@@ -194,18 +201,20 @@ impl<'a, 'c> Block<'a, 'c> {
         &self,
         c: &Contraction<'_>,
         a: Operand,
+        access: Option<&Access<'c>>,
         block: u32,
         step: u32,
     ) -> Result<[Value<'c>; 4], EmitError> {
         let e = self.source.e;
         match a {
             Operand::Tile(number) => {
-                self.check_first(c, number)?;
-                if let Some(fragments) = self.resident.get(&number) {
-                    let steps = self.tile(number)?.fast.count / FRAGMENT_ROWS;
-                    return Ok(fragments[(block * steps + step) as usize]);
+                if let Some(access) = access {
+                    return self.load_first(access, block, step);
                 }
-                self.load_first(number, block, step, c.depth_parts)
+                self.check_first(c, number)?;
+                let steps = self.tile(number)?.fast.count / FRAGMENT_ROWS;
+                let fragment = self.resident.get(&number).and_then(|f| f.get((block * steps + step) as usize));
+                fragment.copied().ok_or_else(|| EmitError::Plan(format!("tile {number} has no fragment {step}")))
             }
             Operand::Var(from) => {
                 let registers = self.registers(from)?;
@@ -231,9 +240,15 @@ impl<'a, 'c> Block<'a, 'c> {
         })
     }
 
-    fn load_first(&self, number: u32, block: u32, step: u32, parts: u32) -> Result<[Value<'c>; 4], EmitError> {
+    /// The lane, computed here if registers are short.
+    fn lane_for_addresses(&self) -> Result<Value<'c>, EmitError> {
+        if self.is_crowded() { Ok(self.thread_again()?.lane) } else { Ok(self.thread.lane) }
+    }
+
+    /// Addresses of the fragments of a first factor.
+    fn first_access(&self, number: u32, parts: u32) -> Result<Access<'c>, EmitError> {
         let (e, place) = (self.source.e, self.placement(number));
-        let lane = self.thread.lane;
+        let lane = self.lane_for_addresses()?;
         let rows = e.mul(self.thread.row_warp, e.i32((FRAGMENT_ROWS * self.fragments()?.repeat) as i32));
         let row = e.add(rows, e.and(lane, e.i32(15)));
         let chunks = self.tile(number)?.fast.count / parts / 8;
@@ -241,8 +256,11 @@ impl<'a, 'c> Block<'a, 'c> {
             return Err(EmitError::Plan(format!("the depth of tile {number} is split finer than its swizzle")));
         }
         let start = e.mul(self.part(parts), e.i32(chunks as i32));
-        let access = Access::new(self, place, self.current(number)?, row, e.shift_right_logical(lane, e.i32(4)), start);
-        let words = e.ldmatrix(4, false, access.at(self, FRAGMENT_ROWS * block, 2 * step))?;
+        let parity = e.shift_right_logical(lane, e.i32(4));
+        Ok(Access::new(self, place, self.current(number)?, row, parity, start))
+    }
+    fn load_first(&self, access: &Access<'c>, block: u32, step: u32) -> Result<[Value<'c>; 4], EmitError> {
+        let words = self.source.e.ldmatrix(4, false, access.at(self, FRAGMENT_ROWS * block, 2 * step))?;
         Ok([words[0], words[1], words[2], words[3]])
     }
 
@@ -250,9 +268,10 @@ impl<'a, 'c> Block<'a, 'c> {
     pub fn make_resident(&mut self, number: u32) -> Result<(), EmitError> {
         let steps = self.tile(number)?.fast.count / FRAGMENT_ROWS;
         let mut fragments = vec![];
+        let access = self.first_access(number, 1)?;
         for block in 0..self.fragments()?.repeat {
             for step in 0..steps {
-                fragments.push(self.load_first(number, block, step, 1)?);
+                fragments.push(self.load_first(&access, block, step)?);
             }
         }
         self.resident.insert(number, fragments);

@@ -62,10 +62,10 @@ impl<'c> Block<'_, 'c> {
     pub fn placement(&self, tile: u32) -> &Placement {
         &self.layout.tiles[tile as usize]
     }
-    /// Start of buffer `slot` (`i32`) of a tile.
+    /// Where buffer `slot` (`i32`) of a tile begins in shared memory: a byte offset, `i32`.
     pub fn tile_buffer(&self, tile: u32, slot: Value<'c>) -> Value<'c> {
         let (e, place) = (self.source.e, self.placement(tile));
-        self.shared_at(place.offset, e.mul(slot, e.i32(place.bytes() as i32)))
+        e.add(e.mul(slot, e.i32(place.bytes() as i32)), e.i32(place.offset as i32))
     }
 
     /// True if a tile can be copied without passing through registers.
@@ -94,9 +94,11 @@ impl<'c> Block<'_, 'c> {
         }
     }
 
-    /// Writes a tile into a buffer: issues copies (to be committed and waited for by the caller), or computes elements.
-    pub fn fill(&self, number: u32, buffer: Value<'c>) -> Result<(), EmitError> {
-        let tile = self.tile(number)?;
+    /// Writes a tile into buffer `slot` (`i32`): issues copies (to be committed and waited for by the caller), or computes elements.
+    pub fn fill(&self, number: u32, slot: Value<'c>) -> Result<(), EmitError> {
+        let (tile, place, e) = (self.tile(number)?, self.placement(number), self.source.e);
+        // The constant part stays apart, so that it becomes part of the instructions.
+        let buffer = self.shared_at(place.offset, e.mul(slot, e.i32(place.bytes() as i32)));
         if self.copyable(tile) { self.copy(number, buffer) } else { self.compute(number, buffer) }
     }
 
@@ -115,7 +117,10 @@ impl<'c> Block<'_, 'c> {
             None => None,
         };
         // One distance, added again and again, keeps fewer registers alive than its multiples.
-        let distance = affine.map(|step| e.mul(step, e.i64(i64::from(sharing.rows * place.element))));
+        let distance = affine.map(|step| {
+            let step = if self.is_crowded() { e.unmoved(step) } else { step };
+            e.mul(step, e.i64(i64::from(sharing.rows * place.element)))
+        });
         let mut next = start;
         for pass in 0..passes {
             let here = e.add(row, e.i32((pass * sharing.rows) as i32));
@@ -177,16 +182,31 @@ impl<'c> Block<'_, 'c> {
                 (self.place().with(span.axis, value), valid)
             }
         };
-        let mut elements = e.to_i64(fast);
+        // What neither row nor thread changes comes first: one pointer stays in registers from fill to fill.
+        let bytes = e.i64(view.dtype.bytes() as i64);
+        let (mut fixed, mut moving) = (e.i64(0), e.to_i64(fast));
         for ((id, stride), axis) in index.iter().zip(&view.strides).zip(&view.axes) {
             let mut value = place.value(*id)?;
             if self.source.facts.reads(*id) {
                 let last = e.sub(self.length(*axis)?, e.i32(1));
                 value = e.imax(e.imin(value, last), e.i32(0));
             }
-            elements = e.add(elements, e.mul(e.to_i64(value), *stride));
+            let product = e.mul(e.to_i64(value), *stride);
+            if self.moves(tile, *id) {
+                moving = e.add(moving, product);
+            } else {
+                fixed = e.add(fixed, product);
+            }
         }
-        Ok((e.offset(view.pointer, e.mul(elements, e.i64(view.dtype.bytes() as i64))), valid))
+        let start = e.offset(view.pointer, e.mul(fixed, bytes));
+        Ok((e.offset(start, e.mul(moving, bytes)), valid))
+    }
+    /// True if a term differs between the rows of a tile.
+    fn moves(&self, tile: &Tile, id: Id) -> bool {
+        match &tile.slow {
+            TileAxis::Rows => true,
+            TileAxis::Span(span) => self.source.facts.mentions(id, span.axis),
+        }
     }
 
     /// Rows of a tile that hold values, those past the end of an axis included.
@@ -259,7 +279,7 @@ impl<'c> Block<'_, 'c> {
     /// Address of an element of a tile in the layout of f32 tiles: row and column, `i32`.
     pub fn tile_element(&self, number: u32, buffer: Value<'c>, row: Value<'c>, column: Value<'c>) -> Value<'c> {
         let (e, place) = (self.source.e, self.placement(number));
-        let start = self.swizzled_row(place, buffer, row);
+        let start = self.swizzled_row(place, self.shared_at(0, buffer), row);
         e.offset_u32(start, e.mul(column, e.i32(place.element as i32)))
     }
 

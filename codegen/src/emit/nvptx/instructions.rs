@@ -25,6 +25,17 @@ impl<'c> Emitter<'c> {
     pub(super) fn special(&self, name: &str) -> Result<Value<'c>, EmitError> {
         self.intrinsic_value(&format!("llvm.nvvm.read.ptx.sreg.{name}"), &[], &[])
     }
+    /// As [`Self::special`], but LLVM cannot know that it gives what it gave before: what is computed from it is computed
+    /// here, and not kept in registers from elsewhere.
+    pub(super) fn special_again(&self, name: &str) -> Result<Value<'c>, EmitError> {
+        let call = self.assembly(Some(self.i32_type().into()), &[], &format!("mov.u32 $0, %{name};"), "=r");
+        call.try_as_basic_value().basic().ok_or_else(|| EmitError::Missing(format!("register {name}")))
+    }
+    /// The same `i64`, of which LLVM does not know that it is: products with it are not moved out of loops.
+    pub(super) fn unmoved(&self, x: Value<'c>) -> Value<'c> {
+        let call = self.assembly(Some(self.i64_type().into()), &[x], "mov.b64 $0, $1;", "=l,l");
+        call.try_as_basic_value().basic().unwrap_or(x)
+    }
     /// `bar.sync 0`: all threads of the block.
     pub(super) fn barrier(&self) -> Result<(), EmitError> {
         self.intrinsic("llvm.nvvm.barrier.cta.sync.aligned.all", &[], &[self.i32(0)]).map(drop)

@@ -39,13 +39,31 @@ struct Listed<'c> {
 }
 
 impl<'a, 'c> Block<'a, 'c> {
-    /// Emits statements in order.
+    /// Emits statements in order, but for reductions: they come as early as they can.
+    ///
+    /// A reduction needs its source in full; after a contraction with the same source it would keep the source's registers
+    /// alive beside the contraction's rounded copies.
     pub fn statements(&mut self, body: &'a [Statement]) -> Result<(), EmitError> {
+        let mut order: Vec<&'a Statement> = vec![];
+        for statement in body {
+            let mut at = order.len();
+            if let Statement::Reduce { var, from, .. } = statement {
+                let passes = |before: &Statement| match before {
+                    Statement::Fetch { .. } => true,
+                    Statement::Dot { var: sum, a, .. } => {
+                        sum != from && sum != var && !matches!(a, Operand::Var(a) if a == var)
+                    }
+                    _ => false,
+                };
+                at -= order.iter().rev().take_while(|before| passes(before)).count();
+            }
+            order.insert(at, statement);
+        }
         let mut at = 0;
-        while let Some(statement) = body.get(at) {
-            if let Statement::Fetch { .. } = statement {
-                let run = body[at..].iter().take_while(|s| matches!(s, Statement::Fetch { .. })).count();
-                self.fetch_now(&body[at..at + run])?;
+        while let Some(statement) = order.get(at) {
+            let run = order[at..].iter().take_while(|s| matches!(s, Statement::Fetch { .. })).count();
+            if run > 0 {
+                self.fetch_now(&order[at..at + run])?;
                 at += run;
             } else {
                 self.statement(statement)?;
@@ -56,7 +74,7 @@ impl<'a, 'c> Block<'a, 'c> {
     }
 
     /// Fetches that no pipeline has issued ahead.
-    fn fetch_now(&mut self, fetches: &[Statement]) -> Result<(), EmitError> {
+    fn fetch_now(&mut self, fetches: &[&Statement]) -> Result<(), EmitError> {
         let e = self.source.e;
         let tiles: Vec<u32> = fetches
             .iter()
@@ -75,9 +93,8 @@ impl<'a, 'c> Block<'a, 'c> {
         }
         for tile in &tiles {
             self.tile(*tile)?;
-            let buffer = self.tile_buffer(*tile, e.i32(0));
-            self.fill(*tile, buffer)?;
-            self.buffers.insert(*tile, buffer);
+            self.fill(*tile, e.i32(0))?;
+            self.buffers.insert(*tile, self.tile_buffer(*tile, e.i32(0)));
         }
         e.commit_copies()?;
         self.in_flight = true;
@@ -196,14 +213,16 @@ impl<'a, 'c> Block<'a, 'c> {
         }
 
         let listed = positions.listed.is_some();
-        let mut carried = vec![e.i32(0)];
+        // Which buffer is in use follows from the iteration's number where that is a matter of its last bits.
+        let counted = depth.is_power_of_two();
+        let mut carried = if counted { vec![] } else { vec![e.i32(0)] };
         if listed {
             carried.extend(&ahead);
         }
         let turn = e.begin_loop(e.i32(0), positions.count, 1, &carried);
-        let slot = turn.carried[0];
+        let slot = if counted { e.and(turn.index, e.i32(depth as i32 - 1)) } else { turn.carried[0] };
         if listed {
-            ahead = turn.carried[1..].to_vec();
+            ahead = turn.carried[usize::from(!counted)..].to_vec();
         } else {
             ahead[0] = self.base(&positions, turn.index);
         }
@@ -213,8 +232,12 @@ impl<'a, 'c> Block<'a, 'c> {
             e.wait_copies(depth - 2)?;
             e.barrier()?;
             let next = e.add(turn.index, e.i32(depth as i32 - 1));
-            let free =
-                e.select(e.icmp(IntPredicate::EQ, slot, e.i32(0)), e.i32(depth as i32 - 1), e.sub(slot, e.i32(1)));
+            let free = if counted {
+                e.and(next, e.i32(depth as i32 - 1))
+            } else {
+                let first = e.icmp(IntPredicate::EQ, slot, e.i32(0));
+                e.select(first, e.i32(depth as i32 - 1), e.sub(slot, e.i32(1)))
+            };
             let position = if listed { ahead[depth as usize - 1] } else { self.base(&positions, next) };
             self.issue(&tiles, position, free, self.less(next, positions.count))?;
             self.set_base(base);
@@ -236,7 +259,7 @@ impl<'a, 'c> Block<'a, 'c> {
         result?;
 
         let last = e.icmp(IntPredicate::EQ, slot, e.i32(depth as i32 - 1));
-        let mut next = vec![e.select(last, e.i32(0), e.add(slot, e.i32(1)))];
+        let mut next = if counted { vec![] } else { vec![e.select(last, e.i32(0), e.add(slot, e.i32(1)))] };
         if let Some(after) = after {
             next.extend(&ahead[1..]);
             next.push(after);
@@ -248,7 +271,7 @@ impl<'a, 'c> Block<'a, 'c> {
         }
         // A loop without iterations has waited for nothing.
         self.in_flight = outer_flight;
-        if !nested && self.accumulators()? > CROWDED {
+        if !nested && self.is_crowded() {
             self.look_again()?;
         }
         self.leave_merges(l, &walked.map(|w| w.deferred).unwrap_or_default(), parts)
@@ -264,9 +287,14 @@ impl<'a, 'c> Block<'a, 'c> {
         let e = self.source.e;
         self.set_base(base);
         let open = e.begin_if(exists);
-        for tile in tiles {
-            self.fill(*tile, self.tile_buffer(*tile, slot))?;
+        let thread = self.thread;
+        if self.is_crowded() {
+            self.thread = self.thread_again()?;
         }
+        for tile in tiles {
+            self.fill(*tile, slot)?;
+        }
+        self.thread = thread;
         e.end_if(open, &[]);
         e.commit_copies()
     }
@@ -300,7 +328,7 @@ impl<'a, 'c> Block<'a, 'c> {
                 wanted.push(*tile);
             }
         });
-        let mut free = REGISTER_BUDGET.saturating_sub(self.accumulators()? + REGISTER_OVERHEAD);
+        let mut free = REGISTER_BUDGET.saturating_sub(self.accumulators() + REGISTER_OVERHEAD);
         let mut settled = false;
         for tile in wanted {
             let description = self.tile(tile)?;
@@ -323,12 +351,12 @@ impl<'a, 'c> Block<'a, 'c> {
         Ok(())
     }
     /// Registers of all variables of a thread.
-    fn accumulators(&self) -> Result<u32, EmitError> {
-        let mut sum = 0;
-        for registers in &self.variables {
-            sum += (registers.rows * registers.columns) as u32;
-        }
-        Ok(sum)
+    fn accumulators(&self) -> u32 {
+        self.variables.iter().map(|registers| (registers.rows * registers.columns) as u32).sum()
+    }
+    /// True if loops need nearly every register for their variables.
+    pub fn is_crowded(&self) -> bool {
+        self.accumulators() > CROWDED
     }
 
     /// True where the tile at `base` is not inside the range that needs no masks.

@@ -1,8 +1,8 @@
 //! NVIDIA GPUs: plans to PTX.
 //!
-//! Tiles of the fragment layout live in the registers of warps as `mma.sync.m16n8k16` lays them out ([`dot`]), operand
-//! tiles in swizzled shared memory ([`shared`]), fed by asynchronous copies that run ahead of the loops ([`loops`],
-//! [`fetch`]). Warps that share rows fold their parts of a loop's columns separately and merge at its end ([`folds`]). The
+//! Tiles of the fragment layout live in the registers of warps as `mma.sync.m16n8k16` lays them out (`dot`), operand
+//! tiles in swizzled shared memory (`shared`), fed by asynchronous copies that run ahead of the loops (`loops`,
+//! `fetch`). Warps that share rows fold their parts of a loop's columns separately and merge at its end (`folds`). The
 //! code is the same for every target from compute capability 8.0 on; a target differs in its name and PTX version.
 //!
 //! Sums are taken in an order that depends on nothing but the plan, so two runs give the same bits.

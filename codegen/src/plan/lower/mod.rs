@@ -110,10 +110,20 @@ impl<'a> Lower<'a> {
         }
     }
 
-    /// The finished program of the block.
-    pub fn finish(mut self) -> (Vec<Statement>, Vec<Variable>, Vec<Tile>, Vec<super::Stage>, Vec<ListState>) {
+    /// The finished kernel.
+    pub fn finish(mut self, name: String, grid: Vec<GridAxis>, layout: Layout) -> Kernel {
         let body = std::mem::take(&mut self.scopes[0].statements);
-        (body, self.variables, self.tiles, self.stages, self.lists)
+        Kernel {
+            name,
+            grid,
+            rows: self.block.rows,
+            layout,
+            variables: self.variables,
+            tiles: self.tiles,
+            stages: self.stages,
+            lists: self.lists,
+            body,
+        }
     }
 
     pub fn emit(&mut self, statement: Statement) {

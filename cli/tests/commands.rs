@@ -1,0 +1,135 @@
+//! The commands as users type them.
+
+use nsa_measure::{Case, Tensor, Tensors, read_tensors, write_tensors};
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+/// Window attention, small.
+const WINDOW: [&str; 7] = ["examples/window.nsa", "--set", "g=1", "r=3", "d=32", "e=32", "WINDOW=20"];
+
+fn nsa(words: &[&str]) -> Output {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    Command::new(env!("CARGO_BIN_EXE_nsa")).args(words).current_dir(root).output().expect("started")
+}
+
+/// Standard output of a command that must succeed.
+fn stdout(words: &[&str]) -> String {
+    let output = nsa(words);
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Standard error of a command that must fail with status 1.
+fn stderr(words: &[&str]) -> String {
+    let output = nsa(words);
+    assert_eq!(output.status.code(), Some(1), "{words:?}: {}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8(output.stderr).expect("text")
+}
+
+/// A file for one test.
+fn file(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+fn words<'a>(command: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&[command][..], &WINDOW, more].concat()
+}
+
+#[test]
+fn check_says_what_a_program_is() {
+    let text = stdout(&words("check", &[]));
+    for part in
+        ["window_attention: no errors", "argument q: bf16[t, g, r, d]", "result   o: bf16", "constant WINDOW = 20"]
+    {
+        assert!(text.contains(part), "{part:?} in {text}");
+    }
+}
+
+#[test]
+fn errors_quote_the_source() {
+    let path = file("wrong.nsa");
+    std::fs::write(&path, "kernel f(x[t, d = 4]) -> y[t, d] {\n    x + z\n}\n").expect("written");
+    let text = stderr(&["check", path.to_str().expect("text")]);
+    for part in ["`z`", "wrong.nsa:2:9", "x + z", "^"] {
+        assert!(text.contains(part), "{part:?} in {text}");
+    }
+    assert!(stderr(&["check", "nowhere.nsa"]).starts_with("error: nowhere.nsa: "));
+    assert!(stderr(&words("check", &["--set", "NOTHING=3"])).contains("NOTHING"));
+    assert!(stderr(&words("explain", &["--without", "gravity"])).contains("gravity"));
+    assert!(stderr(&words("ptx", &["--arch", "sm_75"])).contains("`sm_75` is not a target"));
+    assert!(stderr(&words("run", &["--device", "gpu"])).contains("`gpu` is no device"));
+}
+
+#[test]
+fn every_stage_prints() {
+    let marks = [
+        ("ast", "kernel window_attention("),
+        ("program", "window_attention"),
+        ("term", "chosen for"),
+        ("plan", "plan window_attention"),
+        ("llvm", "define"),
+        ("ptx", ".visible .entry"),
+    ];
+    for (stage, mark) in marks {
+        let text = stdout(&words("lower", &["--emit", stage]));
+        assert!(text.contains(mark), "{stage}: {mark:?} in {}", &text[..text.len().min(400)]);
+    }
+    let text = stdout(&words("lower", &["--emit", "ptx", "--target", "aarch64"]));
+    assert!(text.contains("_aarch64:"), "assembly for ARM");
+    assert!(stdout(&words("explain", &[])).contains("e-graph:"));
+}
+
+#[test]
+fn ptx_has_the_lowest_version() {
+    for (arch, version) in [("sm_80", ".version 7.1"), ("sm_90a", ".version 8.0")] {
+        let text = stdout(&words("ptx", &["--arch", arch]));
+        assert!(text.contains(version) && text.contains(&format!(".target {arch}")), "{arch}");
+    }
+}
+
+#[test]
+fn artifacts_are_read_back() {
+    let path = file("window.nsak");
+    stdout(&words("build", &["--targets", "all", "-o", path.to_str().expect("text")]));
+    let artifact = nsa::Artifact::from_bytes(&std::fs::read(&path).expect("written")).expect("an artifact");
+    let targets: Vec<&str> = artifact.manifest().targets.iter().map(|t| t.target.name()).collect();
+    assert_eq!(targets, ["sm_80", "sm_90a", "x86_64", "aarch64"]);
+}
+
+#[test]
+fn runs_agree_with_the_reference() {
+    let shapes = [(&["--set", "t=1", "s=1"][..], 1), (&["--set", "t=3", "s=40"], 3), (&["--lengths", "0,15,40"], 55)];
+    for (more, rows) in shapes {
+        let more = [more, &["--json", "--seconds", "0", "--reference", "full"]].concat();
+        let value: Value = serde_json::from_str(&stdout(&words("run", &more))).expect("JSON");
+        let error = value["differences"]["o"]["relative"].as_f64().expect("a number");
+        assert!(error < 5e-3, "{more:?}: {error}");
+        assert_eq!(value["differences"]["o"]["elements"], rows * 3 * 32, "{more:?}");
+        assert_eq!(value["failed"], serde_json::json!([]));
+    }
+    let text = stderr(&words("run", &["--set", "t=30", "s=30", "--seconds", "0", "--tolerance", "1e-9"]));
+    assert!(text.contains("beyond the tolerance of 1.0e-9: o"), "{text}");
+}
+
+#[test]
+fn tensors_come_from_files_and_go_to_files() {
+    let [inputs, outputs, case] = ["in", "out", "case"].map(|n| file(&format!("{n}.safetensors")));
+    // All values are equal, so that any mixture of them is the same.
+    let v = Tensor::from_f64(nsa::DType::Bf16, &[25, 1, 32], std::iter::repeat_n(0.75, 25 * 32));
+    write_tensors(&inputs, &Tensors::from([("v".to_string(), v)])).expect("written");
+    let [i, o, c] = [&inputs, &outputs, &case].map(|p| p.to_str().expect("text"));
+    let more = ["--set", "t=25", "s=25", "--seconds", "0", "--inputs", i, "--outputs", o, "--case", c];
+    stdout(&words("run", &more));
+    let results = read_tensors(&outputs).expect("read");
+    assert_eq!(results["o"].to_f64(), vec![0.75; 25 * 3 * 32]);
+    let case = Case::read(&case).expect("read");
+    assert_eq!(case.lengths["t"], [25]);
+    let differences = case.judge(&results).expect("all results are there");
+    assert!(differences["o"].within(1e-6) && differences["o"].elements == 25 * 3 * 32);
+
+    let short = Tensor::from_f64(nsa::DType::Bf16, &[24, 1, 32], []);
+    write_tensors(&inputs, &Tensors::from([("v".to_string(), short)])).expect("written");
+    let text = stderr(&words("run", &more));
+    assert!(text.contains("tensor `v`: it is bf16 [24, 1, 32], but must be bf16 [25, 1, 32]"), "{text}");
+}

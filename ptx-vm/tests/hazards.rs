@@ -1,0 +1,332 @@
+//! Every kind of hazard in the smallest kernel that has it, and the same kernel mended.
+
+mod micro;
+
+use micro::Micro;
+use ptx_vm::FindingKind::{self, *};
+
+/// The kernel as it stands is clean, and has `kind` once `remove` is taken out.
+fn needs(micro: &Micro, body: &str, remove: &str, kind: FindingKind) {
+    assert!(body.contains(remove), "{remove} is not in the kernel");
+    let clean = micro.kinds(body);
+    assert!(clean.is_empty(), "{clean:?} in the correct kernel\n{}", micro.run(body).0);
+    let broken = body.replacen(remove, "", 1);
+    let kinds = micro.kinds(&broken);
+    assert!(kinds.contains(&kind), "{kinds:?} instead of {kind:?} without `{remove}`");
+}
+
+fn finds(body: &str, kind: FindingKind) {
+    let kinds = Micro::default().kinds(body);
+    assert_eq!(kinds, [kind], "{}", Micro::default().run(body).0);
+}
+
+/// `%r1`: the address of this thread's word in the tile; `%r2`: that of the word 32 threads away.
+const WORDS: &str = "mov.u32 %r1, tile; mad.lo.u32 %r1, %r0, 4, %r1; xor.b32 %r2, %r1, 128;\n";
+
+#[test]
+fn a_barrier_orders_a_write_before_reads() {
+    needs(
+        &Micro::default(),
+        &format!(
+            "{WORDS} st.shared.b32 [%r2], %r0; bar.sync 0; st.shared.b32 [%r1], %r0; bar.sync 1; ld.shared.b32 %r3, [%r2];"
+        ),
+        "bar.sync 1;",
+        Race,
+    );
+}
+
+#[test]
+fn a_barrier_orders_a_read_before_writes() {
+    needs(
+        &Micro::default(),
+        &format!(
+            "{WORDS} st.shared.b32 [%r1], %r0; bar.sync 0; ld.shared.b32 %r3, [%r2]; bar.sync 1; st.shared.b32 [%r1], 7;"
+        ),
+        "bar.sync 1;",
+        Race,
+    );
+}
+
+#[test]
+fn a_barrier_orders_two_writes() {
+    needs(
+        &Micro::default(),
+        &format!("{WORDS} st.shared.b32 [%r1], %r0; bar.sync 0; st.shared.b32 [%r2], 99;"),
+        "bar.sync 0;",
+        Race,
+    );
+}
+
+#[test]
+fn lanes_of_a_warp_need_a_warp_barrier() {
+    let one = Micro { threads: 32, ..Micro::default() };
+    needs(
+        &one,
+        "mov.u32 %r1, tile; mad.lo.u32 %r1, %r0, 4, %r1; xor.b32 %r2, %r1, 4;\
+         st.shared.b32 [%r1], %r0; bar.warp.sync -1; ld.shared.b32 %r3, [%r2];",
+        "bar.warp.sync -1;",
+        Race,
+    );
+}
+
+#[test]
+fn equal_values_written_twice_are_harmless() {
+    let kinds = Micro::default().kinds("mov.u32 %r1, tile; st.shared.b32 [%r1], 5;");
+    assert!(kinds.is_empty());
+    finds("mov.u32 %r1, tile; st.shared.b32 [%r1], %r0;", Race);
+}
+
+#[test]
+fn a_named_barrier_for_some_warps_orders_only_them() {
+    let body = format!(
+        "{WORDS} setp.lt.u32 %p0, %r0, 64; @!%p0 bra skip; st.shared.b32 [%r1], %r0; bar.sync 3, 64; ld.shared.b32 %r3, [%r2]; skip:"
+    );
+    needs(&Micro { threads: 96, ..Micro::default() }, &body, "bar.sync 3, 64;", Race);
+}
+
+#[test]
+fn arrive_and_sync_hand_data_over() {
+    let body = format!(
+        "{WORDS} setp.lt.u32 %p0, %r0, 32; @!%p0 bra consume;\
+         st.shared.b32 [%r1], %r0; bar.arrive 2, 64; bra end;\
+         consume: bar.sync 2, 64; ld.shared.b32 %r3, [%r2]; end:"
+    );
+    let micro = Micro::default();
+    assert!(micro.kinds(&body).is_empty());
+    // The other way round the data is not handed over: the consumer arrives and does not wait.
+    let swapped = body
+        .replace("bar.arrive 2, 64; bra end;", "bar.sync 2, 64; bra end;")
+        .replace("consume: bar.sync 2, 64;", "consume: bar.arrive 2, 64;");
+    assert!(!micro.kinds(&swapped).is_empty());
+}
+
+#[test]
+fn uninitialised_bytes() {
+    finds("mov.u32 %r1, tile; ld.shared.b32 %r2, [%r1];", UninitialisedRead);
+    finds("mov.u32 %r1, tile; st.shared.b16 [%r1], 0; bar.sync 0; ld.shared.b32 %r2, [%r1];", UninitialisedRead);
+}
+
+#[test]
+fn bounds_and_alignment() {
+    finds("mov.u32 %r1, tile; ld.shared.b32 %r2, [%r1+1048576];", OutOfBounds);
+    finds("mov.u32 %r1, 0; st.shared.b32 [%r1], 0;", OutOfBounds);
+    finds("ld.global.b32 %r2, [%d0+4096];", OutOfBounds);
+    finds("ld.global.b32 %r2, [%d0-4];", OutOfBounds);
+    finds("ld.global.b32 %r2, [%d0+2];", Misaligned);
+    finds("mov.u32 %r1, tile; st.shared.v4.b32 [%r1+8], {%r0, %r0, %r0, %r0};", Misaligned);
+}
+
+#[test]
+fn blocks_that_write_one_word_race() {
+    let two = Micro { grid: 2, threads: 32, ..Micro::default() };
+    assert_eq!(two.kinds("mov.u32 %r1, %ctaid.x; st.global.b32 [%d0], %r1;"), [Race]);
+    assert!(two.kinds("red.global.add.u32 [%d0], 1;").is_empty());
+    assert_eq!(
+        two.kinds(
+            "mov.u32 %r1, %ctaid.x; mad.lo.u32 %r1, %r1, 9, 1; red.global.add.u32 [%d0], 1; ld.global.b32 %r2, [%d0];"
+        ),
+        [Race]
+    );
+}
+
+/// Block 0 writes a word and raises a flag; block 1 waits for the flag and reads the word.
+const HANDOVER: &str = "setp.ne.u32 %p0, %r0, 0; @%p0 bra end; mov.u32 %r1, %ctaid.x; setp.eq.u32 %p1, %r1, 0; @!%p1 bra reader;\
+     st.global.b32 [%d0], 42; fence.acq_rel.gpu; st.relaxed.gpu.global.b32 [%d0+128], 1; bra end;\
+     reader: ld.relaxed.gpu.global.b32 %r2, [%d0+128]; setp.eq.u32 %p2, %r2, 0; @%p2 bra reader; membar.gl;\
+     ld.global.b32 %r3, [%d0]; st.global.b32 [%d0+256], %r3; end:";
+
+#[test]
+fn fences_and_flags_order_blocks() {
+    let two = Micro { grid: 2, threads: 32, ..Micro::default() };
+    needs(&two, HANDOVER, "fence.acq_rel.gpu;", Race);
+    needs(&two, HANDOVER, "membar.gl;", Race);
+    let short = HANDOVER
+        .replace("fence.acq_rel.gpu; st.relaxed", "st.release")
+        .replace("ld.relaxed", "ld.acquire")
+        .replace("membar.gl;", "");
+    assert!(two.kinds(&short).is_empty());
+    assert_eq!(two.run(&short).1[64], 42);
+}
+
+#[test]
+fn asynchronous_copies_need_their_wait_and_a_barrier() {
+    let body = format!(
+        "{WORDS} mul.wide.u32 %d1, %r0, 4; add.s64 %d1, %d0, %d1; cp.async.ca.shared.global [%r1], [%d1], 4;\
+         cp.async.commit_group; cp.async.wait_group 0; bar.sync 0; ld.shared.b32 %r3, [%r2];"
+    );
+    needs(&Micro::default(), &body, "cp.async.wait_group 0;", UseBeforeWait);
+    needs(&Micro::default(), &body, "cp.async.commit_group;", UseBeforeWait);
+    needs(&Micro::default(), &body, "bar.sync 0;", Race);
+    let weak = body.replace("wait_group 0", "wait_group 1");
+    assert!(Micro::default().kinds(&weak).contains(&UseBeforeWait));
+    let overwritten = body.replace("cp.async.wait_group 0;", "st.shared.b32 [%r1], 1; cp.async.wait_group 0;");
+    assert!(Micro::default().kinds(&overwritten).contains(&OverwriteInFlight));
+}
+
+#[test]
+fn barriers_used_against_their_rules() {
+    finds("bar.sync 16;", BarrierMisuse);
+    finds("bar.sync 0, 48; bar.sync 1;", BarrierMisuse);
+    let kinds = Micro::default().kinds("setp.lt.u32 %p0, %r0, 32; @%p0 bar.sync 0, 64; @!%p0 bar.sync 0, 32;");
+    assert!(kinds.contains(&BarrierMisuse), "{kinds:?}");
+}
+
+#[test]
+fn a_barrier_that_not_all_reach_is_a_deadlock() {
+    finds("setp.lt.u32 %p0, %r0, 32; @%p0 bar.sync 0, 64;", Deadlock);
+    finds("setp.lt.u32 %p0, %r0, 32; @%p0 bar.sync 0; @!%p0 bar.sync 1;", Deadlock);
+    // Warps that exit are not waited for.
+    assert!(Micro::default().kinds("setp.lt.u32 %p0, %r0, 32; @%p0 bar.sync 0;").is_empty());
+}
+
+#[test]
+fn collectives_reached_by_some_lanes() {
+    finds("setp.lt.u32 %p0, %r0, 7; @%p0 shfl.sync.bfly.b32 %r1, %r0, 1, 31, -1;", DivergentCollective);
+    let apart = "setp.lt.u32 %p0, %r0, 7; @%p0 bra on; bar.sync 0; bra end; on: nanosleep.u32 1; bar.sync 1; end:";
+    assert!(Micro::default().kinds(apart).contains(&DivergentCollective));
+    finds("shfl.sync.bfly.b32 %r1, %r0, 1, 31, 0xFFFF;", DivergentCollective);
+    // Lanes that meet again are together again.
+    assert!(
+        Micro::default()
+            .kinds(
+                "setp.lt.u32 %p0, %r0, 7; @%p0 bra on; add.u32 %r1, %r0, 1; on: shfl.sync.bfly.b32 %r2, %r0, 1, 31, -1;"
+            )
+            .is_empty()
+    );
+}
+
+#[test]
+fn traps_and_endless_loops_end() {
+    finds("trap;", Trap);
+    finds("again: add.u32 %r1, %r1, 1; bra again;", Timeout);
+}
+
+/// One thread starts a bulk copy of 256 bytes to the tile; all wait for it and read.
+const BULK: &str = "mov.u32 %r1, bar; mov.u32 %r2, tile; setp.eq.u32 %p0, %r0, 0; @!%p0 bra all;\
+     mbarrier.init.shared::cta.b64 [%r1], 1; fence.mbarrier_init.release.cluster;\
+     mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r1], 256;\
+     cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r2], [%d0], 256, [%r1];\
+     all: bar.sync 0;\
+     wait: mbarrier.try_wait.parity.shared::cta.b64 %p1, [%r1], 0; @!%p1 bra wait;\
+     mad.lo.u32 %r3, %r0, 4, %r2; ld.shared.b32 %r4, [%r3];";
+
+#[test]
+fn bulk_copies_are_waited_for_by_barrier() {
+    let micro = Micro::default();
+    needs(&micro, BULK, "wait: mbarrier.try_wait.parity.shared::cta.b64 %p1, [%r1], 0; @!%p1 bra wait;", UseBeforeWait);
+    needs(&micro, BULK, "fence.mbarrier_init.release.cluster;", MissingProxyFence);
+    needs(&micro, BULK, "@!%p1 bra wait;", UseBeforeWait);
+    assert!(
+        micro.kinds(&BULK.replace("bar.sync 0;", "")).contains(&BarrierMisuse)
+            || micro.kinds(&BULK.replace("bar.sync 0;", "")).contains(&Race)
+    );
+    assert!(
+        micro
+            .kinds(&BULK.replace("[%r1], 256;\\", "[%r1], 512;\\").replace("b64 _, [%r1], 256", "b64 _, [%r1], 512"))
+            .contains(&ExpectedBytes)
+    );
+    let less = micro.kinds(&BULK.replace("b64 _, [%r1], 256", "b64 _, [%r1], 128"));
+    assert!(less.contains(&ExpectedBytes) || less.contains(&UseBeforeWait), "{less:?}");
+    let wrong_parity = micro.kinds(&BULK.replace("[%r1], 0; @!%p1", "[%r1], 1; @!%p1"));
+    assert!(wrong_parity.contains(&UseBeforeWait), "{wrong_parity:?}");
+    let no_arrival = micro.kinds(
+        &BULK.replace("mbarrier.arrive.expect_tx.shared::cta.b64 _,", "mbarrier.expect_tx.relaxed.cta.shared::cta.b64"),
+    );
+    assert_eq!(no_arrival, [Deadlock]);
+}
+
+/// Threads write the tile, one of them stores it to global memory in bulk.
+const STORE: &str = "mov.u32 %r2, tile; mad.lo.u32 %r3, %r0, 4, %r2; st.shared.b32 [%r3], %r0;\
+     fence.proxy.async.shared::cta; bar.sync 0; setp.ne.u32 %p0, %r0, 0; @%p0 bra out;\
+     cp.async.bulk.global.shared::cta.bulk_group [%d0], [%r2], 256; cp.async.bulk.commit_group;\
+     cp.async.bulk.wait_group.read 0; out: bar.sync 1; st.shared.b32 [%r3], 9;";
+
+#[test]
+fn bulk_stores_need_fence_barrier_and_wait() {
+    let micro = Micro::default();
+    assert_eq!(micro.run(STORE).1[..64], (0..64).collect::<Vec<u32>>());
+    needs(&micro, STORE, "fence.proxy.async.shared::cta;", MissingProxyFence);
+    needs(&micro, STORE, "bar.sync 0;", Race);
+    needs(&micro, STORE, "cp.async.bulk.wait_group.read 0;", OverwriteInFlight);
+    needs(&micro, STORE, "cp.async.bulk.commit_group;", OverwriteInFlight);
+    needs(&micro, STORE, "bar.sync 1;", Race);
+}
+
+/// A warpgroup multiplies two zero tiles of shared memory.
+const WGMMA: &str = "mov.u32 %r2, tile; mad.lo.u32 %r3, %r0, 32, %r2; mov.u32 %r4, 0;\
+     st.shared.v4.b32 [%r3], {%r4, %r4, %r4, %r4}; st.shared.v4.b32 [%r3+16], {%r4, %r4, %r4, %r4};\
+     fence.proxy.async.shared::cta; bar.sync 0;\
+     shr.u32 %r5, %r2, 4; cvt.u64.u32 %d1, %r5; add.s64 %d1, %d1, 0x1000080000; mov.b32 %f0, 0f3F800000; mov.b32 %f1, 0f3F800000;\
+     mov.b32 %f2, 0f3F800000; mov.b32 %f3, 0f3F800000;\
+     wgmma.fence.sync.aligned;\
+     wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {%f0, %f1, %f2, %f3}, %d1, %d1, 1, 1, 1, 0, 0;\
+     wgmma.commit_group.sync.aligned; wgmma.wait_group.sync.aligned 0;\
+     add.f32 %f4, %f0, %f1; bar.sync 1; st.shared.v4.b32 [%r3], {%r0, %r0, %r0, %r0};";
+
+#[test]
+fn wgmma_needs_fences_waits_and_barriers() {
+    let group = Micro { threads: 128, ..Micro::default() };
+    needs(&group, WGMMA, "wgmma.fence.sync.aligned;", MissingWgmmaFence);
+    needs(&group, WGMMA, "wgmma.wait_group.sync.aligned 0;", UseBeforeWait);
+    needs(&group, WGMMA, "wgmma.commit_group.sync.aligned;", UseBeforeWait);
+    needs(&group, WGMMA, "fence.proxy.async.shared::cta;", MissingProxyFence);
+    needs(&group, WGMMA, "bar.sync 0;", Race);
+    needs(&group, WGMMA, "bar.sync 1;", Race);
+    let early = WGMMA.replace("wgmma.commit_group", "st.shared.b32 [%r3], %r0; wgmma.commit_group");
+    assert!(group.kinds(&early).contains(&OverwriteInFlight));
+    let late = WGMMA.replace("wgmma.fence.sync.aligned;", "wgmma.fence.sync.aligned; mov.b32 %f2, 0f00000000;");
+    assert_eq!(group.kinds(&late), [MissingWgmmaFence]);
+    let written = WGMMA.replace("wgmma.wait_group", "mov.b32 %f2, 0f00000000; wgmma.wait_group");
+    assert_eq!(group.kinds(&written), [OverwriteInFlight]);
+}
+
+#[test]
+fn fragments_in_registers_must_not_change_in_flight() {
+    let group = Micro { threads: 128, ..Micro::default() };
+    let body = WGMMA
+        .replace("%d1, %d1, 1, 1, 1, 0, 0;", "{%r10, %r11, %r12, %r13}, %d1, 1, 1, 1, 0;")
+        .replace("wgmma.fence", "mov.u32 %r10, 0; mov.u32 %r11, 0; mov.u32 %r12, 0; mov.u32 %r13, 0; wgmma.fence");
+    assert!(group.kinds(&body).is_empty(), "{}", group.run(&body).0);
+    let early = body.replace("wgmma.wait_group", "mov.u32 %r12, 1; wgmma.wait_group");
+    assert_eq!(group.kinds(&early), [OverwriteInFlight]);
+}
+
+#[test]
+fn cluster_barriers_order_blocks_of_a_cluster() {
+    let pair = Micro { grid: 2, cluster: 2, threads: 32, ..Micro::default() };
+    let body = "mov.u32 %r1, tile; mad.lo.u32 %r1, %r0, 4, %r1; mov.u32 %r2, %cluster_ctarank; xor.b32 %r3, %r2, 1;\
+         mapa.shared::cluster.u32 %r4, %r1, %r3; mad.lo.u32 %r5, %r2, 100, %r0; st.shared::cluster.b32 [%r4], %r5;\
+         barrier.cluster.arrive.aligned; barrier.cluster.wait.aligned; ld.shared.b32 %r6, [%r1];\
+         mad.lo.u32 %r7, %r2, 32, %r0; mul.wide.u32 %d1, %r7, 4; add.s64 %d1, %d0, %d1; st.global.b32 [%d1], %r6;";
+    let (report, words) = pair.run(body);
+    assert!(report.is_clean(), "{report}");
+    assert_eq!((words[0], words[33]), (100, 1));
+    let broken = pair.kinds(&body.replace("barrier.cluster.arrive.aligned; barrier.cluster.wait.aligned;", ""));
+    assert!(broken.contains(&Race) || broken.contains(&UninitialisedRead), "{broken:?}");
+    let unarrived = pair.kinds(&body.replace("barrier.cluster.arrive.aligned;", ""));
+    assert!(unarrived.contains(&BarrierMisuse), "{unarrived:?}");
+}
+
+#[test]
+fn registers_cannot_be_taken_from_nowhere() {
+    finds("setmaxnreg.inc.sync.aligned.u32 12;", InvalidOperand);
+    let full = Micro { threads: 512, ..Micro::default() };
+    assert_eq!(full.kinds("setmaxnreg.inc.sync.aligned.u32 160;"), [Deadlock]);
+    assert!(
+        full.kinds(
+            "setp.lt.u32 %p0, %r0, 128; @%p0 bra give; setmaxnreg.inc.sync.aligned.u32 160; bra end; give: setmaxnreg.dec.sync.aligned.u32 32; end:"
+        )
+        .is_empty()
+    );
+}
+
+#[test]
+fn findings_name_both_parties() {
+    let (report, _) = Micro::default().run(&format!("{WORDS}\nst.shared.b32 [%r1], %r0;\nld.shared.b32 %r3, [%r2];"));
+    let races: Vec<_> = report.findings.iter().filter(|f| matches!(f.kind, Race | UninitialisedRead)).collect();
+    assert!(!races.is_empty());
+    for finding in races {
+        assert!(finding.at.instruction.contains("shared.b32"), "{finding}");
+        assert!(finding.bytes.is_some());
+    }
+}
