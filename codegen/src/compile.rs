@@ -129,7 +129,11 @@ pub fn compile(program: &Program, options: &Options) -> Result<Compiled, Compile
 /// As [`compile`], but for emission.
 pub fn lower(program: &Program, target: Target, options: &Options) -> Result<Lowered, CompileError> {
     let machine = machine(target);
-    let own = || if target.is_gpu() { Tiling::gpu() } else { Tiling::host() };
+    let own = || match target {
+        Target::Sm80 => Tiling::sm_80(),
+        Target::Sm90a => Tiling::gpu(),
+        Target::X86_64 | Target::Aarch64 => Tiling::host(),
+    };
     let tiling = options.tiling.clone().unwrap_or_else(own);
     let terms = translate(program);
     let query =

@@ -246,8 +246,25 @@ impl<'a> Planner<'a> {
         self.extents.get(&axis).copied().flatten()
     }
 
-    /// A kernel whose rows and columns are those of its contractions.
+    /// A kernel whose rows and columns are those of its contractions, with as many columns at a time as a thread has
+    /// registers for.
     fn tiled(&mut self, group: &[Root]) -> Result<Kernel, Untileable> {
+        let mut wish = self.tiled_in(group, 4)?;
+        let Some(limit) = self.tiling.registers else { return Ok(wish) };
+        if resources::Resources::of(&wish).registers > limit {
+            for quarters in [3, 2] {
+                let narrow = self.tiled_in(group, quarters)?;
+                if resources::Resources::of(&narrow).registers <= limit {
+                    return Ok(narrow);
+                }
+            }
+            spread(&mut wish, limit);
+        }
+        Ok(wish)
+    }
+
+    /// As `tiled`, with so many quarters of the columns that its kind of kernel walks at a time.
+    fn tiled_in(&mut self, group: &[Root], quarters: u32) -> Result<Kernel, Untileable> {
         let mut firsts: Vec<BTreeSet<AxisName>> = vec![];
         let mut seconds: BTreeSet<AxisName> = BTreeSet::new();
         let mut rows: Option<BTreeSet<AxisName>> = None;
@@ -335,7 +352,8 @@ impl<'a> Planner<'a> {
             .collect();
         let tiled_rows = rows.iter().map(|s| s.axis).filter(|a| self.constant(*a).is_none()).collect();
         let block = Block { rows: rows.clone(), uniform, column_tiles, tiled_rows };
-        let sizes = Sizes { columns: shape.columns, stages: shape.stages, depth: self.tiling.depth };
+        let columns_at_a_time = (shape.columns * quarters / 4).next_multiple_of(16);
+        let sizes = Sizes { columns: columns_at_a_time, stages: shape.stages, depth: self.tiling.depth };
         let mut lower = Lower::new(&mut self.arena, &self.extents, &self.lengths_of_lists, self.element, block, sizes);
         for root in group {
             if let Term::Top(_) = lower.arena[root.term] {
@@ -347,9 +365,7 @@ impl<'a> Planner<'a> {
             lower.store(root.term, root.tensor, &root.axes, &columns)?;
         }
         let layout = Layout::Fragments { rows: shape.warps, repeat: shape.repeat, columns: shape.column_warps };
-        let mut kernel = lower.finish(kernel_name(group), grid, layout);
-        spread(&mut kernel);
-        Ok(kernel)
+        Ok(lower.finish(kernel_name(group), grid, layout))
     }
 
     /// The axes that lists of blocks depend on: all rows of a block walk the same list.
@@ -445,11 +461,11 @@ impl<'a> Planner<'a> {
 }
 
 /// Gives rows to more warps while a thread would need more registers than it can name.
-fn spread(kernel: &mut Kernel) {
+fn spread(kernel: &mut Kernel, limit: u32) {
     while let Layout::Fragments { rows, repeat, columns } = kernel.layout
         && repeat.is_multiple_of(2)
         && 2 * rows * columns * 32 <= 1024
-        && resources::Resources::of(kernel).registers > resources::SM_80.registers_per_thread
+        && resources::Resources::of(kernel).registers > limit
     {
         kernel.layout = Layout::Fragments { rows: 2 * rows, repeat: repeat / 2, columns };
     }

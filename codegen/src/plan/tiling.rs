@@ -19,6 +19,8 @@ pub struct Tiling {
     pub element_rows: u32,
     /// Its threads.
     pub element_threads: u32,
+    /// Registers of a thread as [`Resources`](super::resources::Resources) counts them, where they bound the columns.
+    pub registers: Option<u32>,
 }
 
 /// How one kind of kernel is cut.
@@ -26,7 +28,7 @@ pub struct Tiling {
 pub struct Cut {
     /// Rows of a block, as near as the axes allow.
     pub rows: u32,
-    /// Values of a walked axis per iteration.
+    /// Values of a walked axis per iteration; fewer where a thread has too few registers for them.
     pub columns: u32,
     /// Tiles in flight.
     pub stages: u32,
@@ -54,25 +56,31 @@ pub struct Shape {
 }
 
 impl Tiling {
-    /// Tensor-core GPUs: four warps of 32 rows against 64 columns, as FlashAttention-2 does at this width.
+    /// Tensor-core GPUs: four warps of 32 rows, so that every loaded operand of columns serves two instructions.
     pub fn gpu() -> Self {
         let many = Cut { rows: 128, columns: 64, stages: 2, repeat: 2, column_warps: 1 };
         Tiling {
             many,
-            lists: Cut { rows: 64, repeat: 1, ..many },
-            few: Cut { rows: 16, repeat: 1, column_warps: 4, ..many },
+            lists: Cut { rows: 64, columns: 32, stages: 3, repeat: 1, column_warps: 1 },
+            few: Cut { rows: 16, columns: 64, stages: 2, repeat: 1, column_warps: 4 },
             depth: 16,
             chunks: 32,
             element_rows: 16,
             element_threads: 256,
+            registers: Some(232),
         }
+    }
+
+    /// The same for compute capability 8.0, for which `ptxas` finds fewer registers for the same accumulators.
+    pub fn sm_80() -> Self {
+        Tiling { registers: Some(224), ..Tiling::gpu() }
     }
 
     /// CPUs: a row tile and a packed operand tile stay in the first two cache levels.
     pub fn host() -> Self {
-        let gpu = Tiling::gpu();
-        let one = |cut: Cut| Cut { rows: cut.rows.min(64), stages: 1, ..cut };
-        Tiling { many: one(gpu.many), lists: one(gpu.lists), few: one(gpu.few), depth: 1, ..gpu }
+        let many = Cut { rows: 64, columns: 64, stages: 1, repeat: 2, column_warps: 1 };
+        let few = Cut { rows: 16, repeat: 1, column_warps: 4, ..many };
+        Tiling { many, lists: Cut { repeat: 1, ..many }, few, depth: 1, registers: None, ..Tiling::gpu() }
     }
 
     /// The same machine when there are few queries: as few rows as the constant axes give, so that warps share the columns.

@@ -415,7 +415,7 @@ impl<'a> Kernel<'a> {
                 let count = self.count(here, stack);
                 self.total.memory += 2.0 * 4.0 * count;
                 self.total.launches += 1;
-                self.total.blocks *= CHUNKS;
+                self.total.blocks *= self.chunks(here, stack);
             }
             Term::IntAdd(_)
             | Term::IntSub(_)
@@ -432,6 +432,14 @@ impl<'a> Kernel<'a> {
             _ if facts[usize::from(id)].binds.is_some() => {}
             _ => self.total.scalar += self.count(here, stack),
         }
+    }
+
+    /// Chunks of the innermost fold that have something to do: chunks are parts of the axis, of which a block may visit few
+    /// values.
+    fn chunks(&self, free: &BTreeSet<Binding>, stack: &[usize]) -> f64 {
+        let Some((frame, outside)) = stack.split_last() else { return CHUNKS };
+        let part = self.visits(*frame, outside, free) / self.frames[*frame].size.max(1.0);
+        (part * CHUNKS).ceil().clamp(1.0, CHUNKS)
     }
 
     /// Rows of one thread block in a contraction.

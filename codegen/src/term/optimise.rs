@@ -262,9 +262,19 @@ impl Search<'_> {
                 layouts.push(Layout { stored, split });
             }
         }
-        for layout in layouts {
+        for mut layout in layouts {
             // no way to split it: nothing is added
-            let _ = self.look_at(&layout);
+            let Ok(mut best) = self.look_at(&layout) else { continue };
+            // a fold over a few values is better left whole
+            for number in layout.split.clone() {
+                let mut other = layout.clone();
+                other.split.remove(&number);
+                if let Ok(seconds) = self.look_at(&other)
+                    && seconds < best
+                {
+                    (best, layout) = (seconds, other);
+                }
+            }
         }
     }
 

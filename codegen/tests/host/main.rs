@@ -4,6 +4,7 @@ mod attention;
 mod code;
 mod driver;
 mod elements;
+mod laws;
 mod lists;
 mod program;
 mod programs;

@@ -10,6 +10,11 @@ const T: [usize; 4] = [37, 0, 9, 70];
 const S: [usize; 4] = [130, 0, 9, 70];
 
 fn check(file: &str, settings: Settings, tolerance: f64) {
+    check_without(&[], file, settings, tolerance);
+}
+
+/// Checks a program that is compiled without some laws, and says its plans.
+pub fn check_without(laws: &[&str], file: &str, settings: Settings, tolerance: f64) -> Vec<String> {
     let path = format!("{}/../examples/{file}", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).expect("the example");
     let mut settings = settings;
@@ -19,8 +24,9 @@ fn check(file: &str, settings: Settings, tolerance: f64) {
         Err(diagnostics) => panic!("{diagnostics}"),
     };
     let target = nsa_artifact::Target::X86_64;
-    let options = nsa_codegen::Options { targets: vec![target], ..Default::default() };
-    let lowered = nsa_codegen::lower(&program, target, &options).expect("plans");
+    let without = laws.iter().map(ToString::to_string).collect();
+    let options = nsa_codegen::Options { targets: vec![target], without, ..Default::default() };
+    let lowered = nsa_codegen::lower(&program, target, &options).unwrap_or_else(|e| panic!("without {laws:?}: {e}"));
     for variant in &lowered.variants {
         let plan = &variant.plan;
         let lengths: Vec<(&str, &[usize])> = plan
@@ -47,17 +53,19 @@ fn check(file: &str, settings: Settings, tolerance: f64) {
                 let reference = expected.get(buffer.name.name()).expect("the result");
                 assert_eq!(computed.data.len(), reference.real().len());
                 let error = relative_error(computed.data.iter().copied().zip(reference.real().iter().copied()));
-                assert!(error < tolerance, "{isa:?}, {}: {} is {error} off\n{plan}", variant.label, buffer.name);
+                let place = format!("{isa:?}, {}, without {laws:?}: {}", variant.label, buffer.name);
+                assert!(error < tolerance, "{place} is {error} off\n{plan}");
             }
         }
     }
+    lowered.variants.iter().map(|variant| variant.plan.to_string()).collect()
 }
 
 /// Small widths and blocks, so that short sequences have many of them.
 fn small(r: i64) -> Settings {
     Settings::default().set("g", 2).set("r", r).set("d", 32).set("e", 16)
 }
-fn small_nsa(r: i64) -> Settings {
+pub fn small_nsa(r: i64) -> Settings {
     small(r).set("STRIDE", 4).set("BLOCK", 16).set("N", 4).set("WINDOW", 20)
 }
 

@@ -285,7 +285,8 @@ impl<'a, 'c> Block<'a, 'c> {
         Ok(Thread::of(e, e.special_again("tid.x")?, self.fragments()?.column_warps))
     }
 
-    fn make_rows(&mut self) -> Result<(), EmitError> {
+    /// Computes the coordinates of the thread's rows.
+    pub fn make_rows(&mut self) -> Result<(), EmitError> {
         let Some(shape) = self.shape.clone() else { return Ok(()) };
         let e = self.source.e;
         let warp_rows = e.mul(self.thread.row_warp, e.i32((FRAGMENT_ROWS * shape.repeat) as i32));

@@ -78,16 +78,24 @@ impl<'a, 'c> Block<'a, 'c> {
         Ok(())
     }
 
-    fn mask(&self, var: Var, keep: Id, otherwise: f64) -> Result<(), EmitError> {
+    fn mask(&mut self, var: Var, keep: Id, otherwise: f64) -> Result<(), EmitError> {
         let e = self.source.e;
         let axis = self.registers(var)?.span.as_ref().map(|s| s.axis);
         let walked = self.loops.iter().rev().find(|l| Some(l.axis) == axis);
         let open = walked.and_then(|l| l.edge).map(|edge| e.begin_if(edge));
+        // Masked tiles are few: what only they need is not kept for them.
+        let kept = (self.thread, self.rows.clone());
+        if self.is_crowded() && open.is_some() {
+            self.thread = self.thread_again()?;
+            self.rows.clear();
+            self.make_rows()?;
+        }
         self.each_element(var, &mut |row, column, at| {
             let keep = self.evaluate(var, row, column, at, keep)?;
             let value = self.get(var, row, column)?;
             self.set(var, row, column, e.select(keep, value, e.f32(otherwise as f32)))
         })?;
+        (self.thread, self.rows) = kept;
         if let Some(open) = open {
             e.end_if(open, &[]);
         }
@@ -332,19 +340,19 @@ impl<'a, 'c> Block<'a, 'c> {
         let count = registers.rows * registers.columns;
         let chunks = count.div_ceil(4);
         let ty = e.lanes_of(e.f32_type().into(), 4);
+        let starts = (0..parts).map(|warp| self.exchange_address(at, chunks as u32, e.i32(warp as i32)));
+        let starts = starts.collect::<Result<Vec<_>, _>>()?;
         let mut values: Vec<Value<'c>> = vec![];
-        for warp in 0..parts {
-            let start = self.exchange_address(at, chunks as u32, e.i32(warp as i32))?;
-            for chunk in 0..chunks {
-                let vector = e.load(ty, e.offset_by(start, 512 * chunk as i64), 16);
-                for lane in 0..4 {
-                    let value = e.extract(vector, lane);
-                    let index = 4 * chunk + lane as usize;
-                    match values.get(index).copied() {
-                        Some(so_far) => values[index] = self.combine(monoid, so_far, value)?,
-                        None => values.push(value),
-                    }
+        for chunk in 0..chunks {
+            let parts = starts.iter().map(|start| e.load(ty, e.offset_by(*start, 512 * chunk as i64), 16));
+            let parts: Vec<_> = parts.collect();
+            for lane in 0..4 {
+                let mut all = e.extract(parts[0], lane);
+                for part in &parts[1..] {
+                    all = self.combine(monoid, all, e.extract(*part, lane))?;
                 }
+                // Folded here, not where it is used: several parts would stay in registers until then.
+                values.push(e.settled(all));
             }
         }
         values.truncate(count);

@@ -36,6 +36,11 @@ impl<'c> Emitter<'c> {
         let call = self.assembly(Some(self.i64_type().into()), &[x], "mov.b64 $0, $1;", "=l,l");
         call.try_as_basic_value().basic().unwrap_or(x)
     }
+    /// The same `f32`, which LLVM computes before what follows.
+    pub(super) fn settled(&self, x: Value<'c>) -> Value<'c> {
+        let call = self.assembly(Some(self.f32_type().into()), &[x], "mov.b32 $0, $1;", "=f,f");
+        call.try_as_basic_value().basic().unwrap_or(x)
+    }
     /// `bar.sync 0`: all threads of the block.
     pub(super) fn barrier(&self) -> Result<(), EmitError> {
         self.intrinsic("llvm.nvvm.barrier.cta.sync.aligned.all", &[], &[self.i32(0)]).map(drop)

@@ -182,7 +182,12 @@ fn declare(e: &Emitter<'_>, plan: &Plan, kernel: &Kernel, entry: &str, threads: 
         at += buffer.axes.len().max(1);
     }
     let threads = threads.to_string();
-    let attributes = [("nvvm.reqntid", threads.as_str()), ("denormal-fp-math-f32", "preserve-sign,preserve-sign")];
+    let mut attributes =
+        vec![("nvvm.reqntid", threads.as_str()), ("denormal-fp-math-f32", "preserve-sign,preserve-sign")];
+    if matches!(kernel.layout, Layout::Elements { .. }) {
+        // Left alone, `ptxas` spills some of these to have more of their blocks resident.
+        attributes.push(("nvvm.minctasm", "1"));
+    }
     let function = e.function(entry, &parameters, None, &attributes);
     /// LLVM's number for the calling convention of kernels, `ptx_kernel`.
     const KERNEL: u32 = 71;
