@@ -31,6 +31,7 @@
 
 mod arena;
 mod domain;
+mod in_place;
 mod lower;
 mod planner;
 pub mod print;
