@@ -175,3 +175,50 @@ fn split_over_blocks() {
     );
     snapshot("split_over_blocks", &text);
 }
+
+/// Two stored terms of a result, then its last one: all three kernels work in the result.
+#[test]
+fn sums_grow_in_their_result() {
+    let text = sum_of("(+ (load $a @t @d) (+ (load $b @t @d) (* 2.0 (load $x @t @d))))", "");
+    assert!(!text.contains("workspace"), "{text}");
+    let kernels: Vec<&str> = text.lines().filter(|l| l.contains(" = ") && l.contains("o[")).map(str::trim).collect();
+    assert_eq!(
+        kernels,
+        ["o[t, d] = exp(x[t, d])", "o[t, d] = o[t, d] + log(x[t, d])", "o[t, d] = o[t, d] + 2.0 * x[t, d]",]
+    );
+}
+
+/// What is left of a difference keeps its sign.
+#[test]
+fn differences_grow_in_their_result() {
+    let text = sum_of("(- (load $x @t @d) (- (load $a @t @d) (load $b @t @d)))", "");
+    assert!(!text.contains("workspace"), "{text}");
+    for line in ["o[t, d] = neg(exp(x[t, d]))", "o[t, d] = o[t, d] + log(x[t, d])", "o[t, d] = o[t, d] + x[t, d]"] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+}
+
+/// What is read elsewhere, or at another element, or inside of something that is no sum, keeps its memory.
+#[test]
+fn other_intermediates_are_stored() {
+    for (sum, other) in [
+        ("(+ (load $a @t @d) (+ (load $b @t @d) (load $x @t @d)))", "(+ (load $a @t @d) (load $b @t @d))"),
+        ("(+ (load $a @t 3) (+ (load $b @t @d) (load $x @t @d)))", ""),
+        ("(+ (* (load $a @t @d) (load $b @t @d)) (load $x @t @d))", ""),
+        ("(* (+ (load $a @t @d) (load $b @t @d)) (load $x @t @d))", ""),
+    ] {
+        let text = sum_of(sum, other);
+        assert!(text.contains("workspace a"), "{sum}\n{text}");
+    }
+}
+
+/// `a = exp x`, `b = log x`, the result, and perhaps another tensor between them.
+fn sum_of(sum: &str, other: &str) -> String {
+    let axes: &[&str] = &["t", "d"];
+    let mut definitions = vec![("a", axes, "(exp (load $x @t @d))"), ("b", axes, "(log (load $x @t @d))")];
+    if !other.is_empty() {
+        definitions.push(("c", axes, other));
+    }
+    definitions.push(("o", axes, sum));
+    planned(AXES, &[("x", axes)], &definitions)
+}

@@ -9,7 +9,7 @@ mod flow;
 mod machine;
 
 pub use flow::{OpenIf, OpenLoop};
-pub use machine::{Machine, assembly, initialise, object, optimise, run_passes, verify};
+pub use machine::{Machine, assemble, assembly, initialise, object, optimise, run_passes, verify};
 
 use super::EmitError;
 use inkwell::AddressSpace;

@@ -107,7 +107,10 @@ fn summands(arena: &mut Arena, id: Id, into: &mut Vec<Id>) {
             let first = into.len();
             summands(arena, b, into);
             for term in &mut into[first..] {
-                *term = arena.add(Term::Neg(*term));
+                *term = match arena[*term] {
+                    Term::Neg(x) => x,
+                    _ => arena.add(Term::Neg(*term)),
+                };
             }
         }
         _ => into.push(id),

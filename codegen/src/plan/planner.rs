@@ -15,7 +15,12 @@ use std::collections::{BTreeSet, HashMap};
 pub enum PlanError {
     /// Two axes of one tensor that the compiler stores are run-time axes of the grid.
     #[error("`{tensor}` varies over several run-time axes ({axes}); only one of them can be spread over thread blocks")]
-    SeveralRuntimeAxes { tensor: String, axes: String },
+    SeveralRuntimeAxes {
+        /// The tensor.
+        tensor: String,
+        /// The names of the axes, separated by commas.
+        axes: String,
+    },
     /// The optimiser offers nothing of the kind that was asked for.
     #[error("no candidate to plan")]
     NoCandidate,

@@ -7,3 +7,4 @@ mod elements;
 mod lists;
 mod program;
 mod programs;
+mod shapes;
