@@ -210,6 +210,15 @@ impl<'c> Emitter<'c> {
         let store = built(self.builder.build_store(pointer.into_pointer_value(), value));
         let _ = store.set_alignment(align);
     }
+    /// Has the line at a pointer brought into the second-level cache; any address will do.
+    ///
+    /// # Errors
+    /// The linked LLVM has no such intrinsic.
+    pub fn prefetch(&self, pointer: Value<'c>) -> Result<(), EmitError> {
+        // For reading; locality 2 of 0 to 3; data.
+        let arguments = [pointer, self.i32(0), self.i32(2), self.i32(1)];
+        self.intrinsic("llvm.prefetch", &[pointer.get_type()], &arguments).map(|_| ())
+    }
     /// An integer (`i64`) as a pointer into an address space.
     pub fn pointer(&self, address: Value<'c>, space: u16) -> Value<'c> {
         built(self.builder.build_int_to_ptr(address.into_int_value(), self.pointer_type(space), "")).into()
