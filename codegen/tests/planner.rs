@@ -1,11 +1,16 @@
 //! The planner on terms written by hand: what it makes of each shape of fold.
 
-use nsa_codegen::plan::{Tiling, plan, verify};
-use nsa_codegen::term::{AxisName, Definition, TensorName, Terms};
+use nsa_codegen::plan::{Plan, Statement, Tiling, plan, verify};
+use nsa_codegen::term::{AxisName, Definition, TensorName, Term, Terms};
 use nsa_dsl::program::*;
 
-/// A program's skeleton: axes (a number is a constant extent), parameters, and definitions as terms.
+/// The plan of a program's skeleton, as text.
 fn planned(axes: &[(&str, i64)], params: &[(&str, &[&str])], definitions: &[(&str, &[&str], &str)]) -> String {
+    plan_of(axes, params, definitions).to_string()
+}
+
+/// The plan of a program's skeleton: axes (a number is a constant extent), parameters, and definitions as terms.
+fn plan_of(axes: &[(&str, i64)], params: &[(&str, &[&str])], definitions: &[(&str, &[&str], &str)]) -> Plan {
     let mut program = Program {
         name: "test".into(),
         element: DType::Bf16,
@@ -64,7 +69,7 @@ fn planned(axes: &[(&str, i64)], params: &[(&str, &[&str])], definitions: &[(&st
     }
     let plan = plan(&terms, &program, &Tiling::gpu()).expect("a plan").plan;
     assert_eq!(verify(&plan), []);
-    plan.to_string()
+    plan
 }
 
 /// Snapshots of the whole workspace live in one folder.
@@ -196,6 +201,40 @@ fn differences_grow_in_their_result() {
     for line in ["o[t, d] = neg(exp(x[t, d]))", "o[t, d] = o[t, d] + log(x[t, d])", "o[t, d] = o[t, d] + x[t, d]"] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
+}
+
+/// A kernel that changes a result may read the element that it writes, and nothing else of it.
+#[test]
+fn reading_other_elements_of_a_result_is_a_fault() {
+    let axes: &[&str] = &["t", "d"];
+    let definitions: &[(&str, &[&str], &str)] =
+        &[("a", axes, "(exp (load $x @t @d))"), ("o", axes, "(+ (load $a @t @d) (load $x @t @d))")];
+    let whole = plan_of(AXES, &[("x", axes)], definitions);
+    let changed = |change: fn(&mut Plan, egg::Id, &mut Vec<egg::Id>) -> egg::Id| {
+        let mut plan = whole.clone();
+        let mut kernel = plan.kernels[1].clone();
+        let Statement::Store { index, value, .. } = &mut kernel.body[0] else { panic!("{whole}") };
+        *value = change(&mut plan, *value, index);
+        plan.kernels[1] = kernel;
+        verify(&plan).iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let fault = "kernel o: o is written twice, and not element by element";
+    assert_eq!(changed(|_, value, _| value), [] as [&str; 0]);
+    // Another element: (o[t, 3] + ...).
+    let other = |plan: &mut Plan, value, _: &mut Vec<egg::Id>| {
+        let Term::Add([load, rest]) = plan.terms[value].clone() else { panic!("{plan}") };
+        let Term::Load(mut operands) = plan.terms[load].clone() else { panic!("{plan}") };
+        operands[2] = plan.terms.add(Term::Int(3));
+        let load = plan.terms.add(Term::Load(operands));
+        plan.terms.add(Term::Add([load, rest]))
+    };
+    assert_eq!(changed(other), [fault]);
+    // Nothing of it: what was there is lost.
+    let overwrite = |plan: &mut Plan, value, _: &mut Vec<egg::Id>| {
+        let Term::Add([_, rest]) = plan.terms[value] else { panic!("{plan}") };
+        rest
+    };
+    assert_eq!(changed(overwrite), [fault]);
 }
 
 /// What is read elsewhere, or at another element, or inside of something that is no sum, keeps its memory.

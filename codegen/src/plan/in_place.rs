@@ -30,7 +30,7 @@ use std::collections::BTreeSet;
 /// `declared` says whether the program gives a tensor a type: such a tensor is stored, rounded, as the program says.
 pub(super) fn sums_in_place(
     arena: &mut Arena,
-    roots: &mut Vec<Root>,
+    roots: &mut [Root],
     buffers: &mut Vec<Buffer>,
     declared: &dyn Fn(TensorName) -> bool,
 ) {
