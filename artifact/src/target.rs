@@ -108,6 +108,9 @@ pub enum HostIsa {
 }
 
 impl HostIsa {
+    /// All instruction sets.
+    pub const ALL: [HostIsa; 4] = [HostIsa::X86_64, HostIsa::Avx2, HostIsa::Avx512, HostIsa::Aarch64];
+
     /// The suffix of its symbols.
     pub fn name(self) -> &'static str {
         match self {

@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use crate::program::Chosen;
 use nsa::{Artifact, Device, HostSymbols, Kernel};
 use nsa_artifact::{Code, HostIsa, Manifest, Target};
-use nsa_codegen::emit::host::{JitModule, jit};
+use nsa_codegen::emit::host::{Isa, JitModule, jit};
 use nsa_codegen::{Compiled, Lowered, Options};
 use nsa_dsl::Program;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub fn load_with(program: &Program, options: &Options, device: &Device) -> Resul
         // SAFETY: the artifact comes straight out of the compiler.
         unsafe { Kernel::load(&artifact, device) }?
     } else {
-        let (symbols, isa) = link(&artifact, &lowered)?;
+        let (symbols, isa) = link(&artifact, &lowered, device)?;
         // SAFETY: as above, and so do the symbols.
         unsafe { Kernel::load_host(&artifact, &Device::host_with(isa), &symbols) }?
     };
@@ -49,15 +49,16 @@ pub fn load_with(program: &Program, options: &Options, device: &Device) -> Resul
 }
 
 /// Machine code for all plans of the host's target, under the symbols that the artifact says.
-fn link(artifact: &Artifact, lowered: &[Lowered]) -> Result<(HostSymbols, HostIsa), Failure> {
+fn link(artifact: &Artifact, lowered: &[Lowered], device: &Device) -> Result<(HostSymbols, HostIsa), Failure> {
     let mut symbols = Vec::new();
     let mut modules: Vec<JitModule> = Vec::new();
     let mut level = HostIsa::X86_64;
+    let wanted = device.host_isa().and_then(|isa| Isa::ALL.into_iter().find(|known| known.name() == isa.name()));
     for way in lowered.iter().filter(|l| !l.target.is_gpu()) {
         let variants = artifact.manifest().target(way.target).map_or(&[][..], |t| &t.variants);
         for (variant, described) in way.variants.iter().zip(variants) {
             let Code::Host { prefix, isas, .. } = &described.code else { continue };
-            let module = jit(&variant.plan, None)?;
+            let module = jit(&variant.plan, wanted)?;
             let Some(isa) = isas.iter().find(|isa| isa.name() == module.isa().name()) else { continue };
             level = *isa;
             for (kernel, function) in module.kernels().iter().zip(module.functions()) {

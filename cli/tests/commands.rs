@@ -112,6 +112,27 @@ fn runs_agree_with_the_reference() {
     assert!(text.contains("beyond the tolerance of 1.0e-9: o"), "{text}");
 }
 
+/// Code for a weaker instruction set runs where it is asked for by name.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn the_instruction_set_can_be_chosen() {
+    let more = ["--set", "t=40", "s=40", "--json", "--seconds", "0", "--device", "host:x86_64"];
+    let value: Value = serde_json::from_str(&stdout(&words("run", &more))).expect("JSON");
+    assert_eq!(value["isa"], "x86_64");
+    assert_eq!(value["failed"], serde_json::json!([]));
+    let text = stderr(&words("run", &["--device", "host:aarch64"]));
+    assert!(text.contains("does not have the instruction set aarch64"), "{text}");
+}
+
+/// The branches of Native Sparse Attention are added up in the result: workspaces are a few percent of what the caller gives.
+#[test]
+fn workspaces_are_small() {
+    let run = ["run", "examples/nsa.nsa", "--set", "t=512", "s=512", "--json", "--seconds", "0", "--reference", "none"];
+    let value: Value = serde_json::from_str(&stdout(&run)).expect("JSON");
+    let [own, given] = ["workspace_bytes", "argument_bytes"].map(|n| value[n].as_u64().expect("a number"));
+    assert!(own > 0 && 10 * own <= given, "workspaces {own}, arguments and results {given}");
+}
+
 #[test]
 fn tensors_come_from_files_and_go_to_files() {
     let [inputs, outputs, case] = ["in", "out", "case"].map(|n| file(&format!("{n}.safetensors")));

@@ -44,10 +44,20 @@ pub enum CompileError {
     Plan(#[from] PlanError),
     /// A plan contradicts itself: a defect of the compiler.
     #[error("the plan for {target} is inconsistent (this is a defect of the compiler, please report it): {faults}")]
-    Faults { target: Target, faults: String },
+    Faults {
+        /// Whose plan it is.
+        target: Target,
+        /// What is wrong with it, kernel by kernel.
+        faults: String,
+    },
     /// A target's code could not be made.
     #[error("{target}: {error}")]
-    Emit { target: Target, error: EmitError },
+    Emit {
+        /// The target.
+        target: Target,
+        /// Why not.
+        error: EmitError,
+    },
     /// The artifact contradicts itself: a defect of the compiler.
     #[error("the artifact is inconsistent (this is a defect of the compiler, please report it): {0}")]
     Package(#[from] nsa_artifact::Invalid),

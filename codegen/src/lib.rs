@@ -1,5 +1,4 @@
 //! The compiler of `nsa`.
-#![allow(missing_docs)]
 pub mod compile;
 pub mod emit;
 pub mod machine;

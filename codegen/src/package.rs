@@ -206,7 +206,7 @@ fn mentions(plan: &Plan, id: Id, axis: AxisName) -> bool {
 }
 
 fn host_isa(name: &str) -> HostIsa {
-    [HostIsa::X86_64, HostIsa::Avx2, HostIsa::Avx512, HostIsa::Aarch64]
+    HostIsa::ALL
         .into_iter()
         .find(|isa| isa.name() == name)
         .expect("the emitter and the artifact name the same instruction sets")

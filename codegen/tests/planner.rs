@@ -1,11 +1,16 @@
 //! The planner on terms written by hand: what it makes of each shape of fold.
 
-use nsa_codegen::plan::{Tiling, plan, verify};
-use nsa_codegen::term::{AxisName, Definition, TensorName, Terms};
+use nsa_codegen::plan::{Plan, Statement, Tiling, plan, verify};
+use nsa_codegen::term::{AxisName, Definition, TensorName, Term, Terms};
 use nsa_dsl::program::*;
 
-/// A program's skeleton: axes (a number is a constant extent), parameters, and definitions as terms.
+/// The plan of a program's skeleton, as text.
 fn planned(axes: &[(&str, i64)], params: &[(&str, &[&str])], definitions: &[(&str, &[&str], &str)]) -> String {
+    plan_of(axes, params, definitions).to_string()
+}
+
+/// The plan of a program's skeleton: axes (a number is a constant extent), parameters, and definitions as terms.
+fn plan_of(axes: &[(&str, i64)], params: &[(&str, &[&str])], definitions: &[(&str, &[&str], &str)]) -> Plan {
     let mut program = Program {
         name: "test".into(),
         element: DType::Bf16,
@@ -64,7 +69,7 @@ fn planned(axes: &[(&str, i64)], params: &[(&str, &[&str])], definitions: &[(&st
     }
     let plan = plan(&terms, &program, &Tiling::gpu()).expect("a plan").plan;
     assert_eq!(verify(&plan), []);
-    plan.to_string()
+    plan
 }
 
 /// Snapshots of the whole workspace live in one folder.
@@ -174,4 +179,85 @@ fn split_over_blocks() {
         &[("o", &["t", "g", "r", "e"], &format!("(norm (snd {f}))"))],
     );
     snapshot("split_over_blocks", &text);
+}
+
+/// Two stored terms of a result, then its last one: all three kernels work in the result.
+#[test]
+fn sums_grow_in_their_result() {
+    let text = sum_of("(+ (load $a @t @d) (+ (load $b @t @d) (* 2.0 (load $x @t @d))))", "");
+    assert!(!text.contains("workspace"), "{text}");
+    let kernels: Vec<&str> = text.lines().filter(|l| l.contains(" = ") && l.contains("o[")).map(str::trim).collect();
+    assert_eq!(
+        kernels,
+        ["o[t, d] = exp(x[t, d])", "o[t, d] = o[t, d] + log(x[t, d])", "o[t, d] = o[t, d] + 2.0 * x[t, d]",]
+    );
+}
+
+/// What is left of a difference keeps its sign.
+#[test]
+fn differences_grow_in_their_result() {
+    let text = sum_of("(- (load $x @t @d) (- (load $a @t @d) (load $b @t @d)))", "");
+    assert!(!text.contains("workspace"), "{text}");
+    for line in ["o[t, d] = neg(exp(x[t, d]))", "o[t, d] = o[t, d] + log(x[t, d])", "o[t, d] = o[t, d] + x[t, d]"] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+}
+
+/// A kernel that changes a result may read the element that it writes, and nothing else of it.
+#[test]
+fn reading_other_elements_of_a_result_is_a_fault() {
+    let axes: &[&str] = &["t", "d"];
+    let definitions: &[(&str, &[&str], &str)] =
+        &[("a", axes, "(exp (load $x @t @d))"), ("o", axes, "(+ (load $a @t @d) (load $x @t @d))")];
+    let whole = plan_of(AXES, &[("x", axes)], definitions);
+    let changed = |change: fn(&mut Plan, egg::Id, &mut Vec<egg::Id>) -> egg::Id| {
+        let mut plan = whole.clone();
+        let mut kernel = plan.kernels[1].clone();
+        let Statement::Store { index, value, .. } = &mut kernel.body[0] else { panic!("{whole}") };
+        *value = change(&mut plan, *value, index);
+        plan.kernels[1] = kernel;
+        verify(&plan).iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let fault = "kernel o: o is written twice, and not element by element";
+    assert_eq!(changed(|_, value, _| value), [] as [&str; 0]);
+    // Another element: (o[t, 3] + ...).
+    let other = |plan: &mut Plan, value, _: &mut Vec<egg::Id>| {
+        let Term::Add([load, rest]) = plan.terms[value].clone() else { panic!("{plan}") };
+        let Term::Load(mut operands) = plan.terms[load].clone() else { panic!("{plan}") };
+        operands[2] = plan.terms.add(Term::Int(3));
+        let load = plan.terms.add(Term::Load(operands));
+        plan.terms.add(Term::Add([load, rest]))
+    };
+    assert_eq!(changed(other), [fault]);
+    // Nothing of it: what was there is lost.
+    let overwrite = |plan: &mut Plan, value, _: &mut Vec<egg::Id>| {
+        let Term::Add([_, rest]) = plan.terms[value] else { panic!("{plan}") };
+        rest
+    };
+    assert_eq!(changed(overwrite), [fault]);
+}
+
+/// What is read elsewhere, or at another element, or inside of something that is no sum, keeps its memory.
+#[test]
+fn other_intermediates_are_stored() {
+    for (sum, other) in [
+        ("(+ (load $a @t @d) (+ (load $b @t @d) (load $x @t @d)))", "(+ (load $a @t @d) (load $b @t @d))"),
+        ("(+ (load $a @t 3) (+ (load $b @t @d) (load $x @t @d)))", ""),
+        ("(+ (* (load $a @t @d) (load $b @t @d)) (load $x @t @d))", ""),
+        ("(* (+ (load $a @t @d) (load $b @t @d)) (load $x @t @d))", ""),
+    ] {
+        let text = sum_of(sum, other);
+        assert!(text.contains("workspace a"), "{sum}\n{text}");
+    }
+}
+
+/// `a = exp x`, `b = log x`, the result, and perhaps another tensor between them.
+fn sum_of(sum: &str, other: &str) -> String {
+    let axes: &[&str] = &["t", "d"];
+    let mut definitions = vec![("a", axes, "(exp (load $x @t @d))"), ("b", axes, "(log (load $x @t @d))")];
+    if !other.is_empty() {
+        definitions.push(("c", axes, other));
+    }
+    definitions.push(("o", axes, sum));
+    planned(AXES, &[("x", axes)], &definitions)
 }

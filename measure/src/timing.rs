@@ -1,6 +1,7 @@
 //! How long launches take.
 
 use crate::{Error, Memory};
+use cpu_time::ProcessTime;
 use nsa::Plan;
 use nsa::cudarc::driver::CudaStream;
 use nsa::cudarc::driver::sys::CUevent_flags;
@@ -19,6 +20,9 @@ pub struct Timing {
     pub slowest: f64,
     /// How many were timed, after a warm-up.
     pub launches: usize,
+    /// On the host, processor time of all threads in the launch that took least of it: what a machine that has other work as
+    /// well does not distort. None on a GPU.
+    pub processor: Option<f64>,
     /// Median of each kernel, timed by itself, in launch order.
     pub kernels: Vec<(String, f64)>,
 }
@@ -35,17 +39,18 @@ const LEAST: usize = 3;
 /// What the runtime or the device refuses; no memories.
 pub fn time(plan: &mut Plan, memories: &mut [Memory], budget: Duration) -> Result<Timing, Error> {
     let names: Vec<String> = plan.variant().kernels.iter().map(|k| k.name.clone()).collect();
-    let whole = sample(plan, memories, 0..names.len(), budget.mul_f64(0.7))?;
+    let (whole, processor) = sample(plan, memories, 0..names.len(), budget.mul_f64(0.7))?;
     let mut kernels = Vec::with_capacity(names.len());
     for (index, name) in names.iter().enumerate() {
         let part = budget.mul_f64(0.3 / names.len() as f64);
-        kernels.push((name.clone(), median(&sample(plan, memories, index..index + 1, part)?)));
+        kernels.push((name.clone(), median(&sample(plan, memories, index..index + 1, part)?.0)));
     }
     Ok(Timing {
         median: median(&whole),
         fastest: whole.first().copied().unwrap_or(f64::NAN),
         slowest: whole.last().copied().unwrap_or(f64::NAN),
         launches: whole.len(),
+        processor,
         kernels,
     })
 }
@@ -54,37 +59,50 @@ fn median(sorted: &[f64]) -> f64 {
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Sorted times of launches.
-fn sample(plan: &mut Plan, memories: &mut [Memory], which: Range<usize>, budget: Duration) -> Result<Vec<f64>, Error> {
-    let warm_up = Instant::now();
-    // The first launch loads code and wakes threads and clocks; the second one tells how long launches take.
-    let mut each = 0.0;
+/// Launches that take longer than this and than the budget are not repeated: what a first launch costs besides, some
+/// milliseconds, is lost in them.
+const LONG: Duration = Duration::from_secs(1);
+
+/// Sorted times of launches, and the least processor time of one.
+fn sample(
+    plan: &mut Plan,
+    memories: &mut [Memory],
+    which: Range<usize>,
+    budget: Duration,
+) -> Result<(Vec<f64>, Option<f64>), Error> {
     let copies = memories.len();
     if copies == 0 {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
-    for index in 0..2 {
+    let host = memories[0].stream().is_none();
+    let mut launch = |index: usize| -> Result<(f64, f64), Error> {
         let memory = &mut memories[index % copies];
-        let start = Instant::now();
+        let (start, processor) = (Instant::now(), ProcessTime::now());
         memory.launch(plan, which.clone())?;
         memory.wait()?;
-        each = start.elapsed().as_secs_f64();
+        Ok((start.elapsed().as_secs_f64(), processor.elapsed().as_secs_f64()))
+    };
+    // The first launch loads code and wakes threads and clocks; the second one tells how long launches take.
+    let warm_up = Instant::now();
+    let first = launch(0)?;
+    if host && warm_up.elapsed() > budget.max(LONG) {
+        return Ok((vec![first.0], Some(first.1)));
     }
+    let (each, _) = launch(1)?;
     let left = budget.saturating_sub(warm_up.elapsed()).as_secs_f64();
     let count = ((left / each.max(1e-7)) as usize).clamp(LEAST, MOST);
-    let mut times = Vec::with_capacity(count);
-    if memories[0].stream().is_some() {
-        times = events(plan, memories, &which, count)?;
-    } else {
+    let (mut times, mut processor) = (Vec::with_capacity(count), None);
+    if host {
         for index in 0..count {
-            let memory = &mut memories[index % copies];
-            let start = Instant::now();
-            memory.launch(plan, which.clone())?;
-            times.push(start.elapsed().as_secs_f64());
+            let (wall, own) = launch(index)?;
+            times.push(wall);
+            processor = Some(processor.map_or(own, |least: f64| least.min(own)));
         }
+    } else {
+        times = events(plan, memories, &which, count)?;
     }
     times.sort_by(f64::total_cmp);
-    Ok(times)
+    Ok((times, processor))
 }
 
 /// Times on a GPU, by events around each launch. Nothing waits in between, so that launching itself only counts where kernels

@@ -57,6 +57,14 @@ impl Device {
         }
     }
 
+    /// The best instruction set that kernels on the host may use; None for a GPU.
+    pub fn host_isa(&self) -> Option<HostIsa> {
+        match &self.0 {
+            Kind::Host(host) => host.isas().last().copied(),
+            Kind::Cuda(_) => None,
+        }
+    }
+
     /// True for a GPU.
     pub fn is_cuda(&self) -> bool {
         matches!(self.0, Kind::Cuda(_))
@@ -65,11 +73,17 @@ impl Device {
 
 impl std::str::FromStr for Device {
     type Err = Error;
-    /// Opens the device of a name: `host`, `cuda` or `cuda:1`.
+    /// Opens the device of a name: `host`, `host:avx2` for no better instruction set than that, `cuda` or `cuda:1`.
     fn from_str(name: &str) -> Result<Device, Error> {
         let unknown = || Error::DeviceName(name.to_string());
         match name.split_once(':') {
             None if name == "host" => Ok(Device::host()),
+            Some(("host", limit)) => {
+                let level = HostIsa::ALL.into_iter().find(|isa| isa.name() == limit).ok_or_else(unknown)?;
+                let device = Device::host_with(level);
+                // An instruction set of another architecture would leave none.
+                if device.host_isa() == Some(level) { Ok(device) } else { Err(Error::NoIsa(level)) }
+            }
             None if name == "cuda" => Device::cuda(0),
             Some(("cuda", ordinal)) => Device::cuda(ordinal.parse().map_err(|_| unknown())?),
             _ => Err(unknown()),
@@ -147,5 +161,10 @@ mod tests {
         };
         assert_eq!(isas(Device::host_with(HostIsa::X86_64)), [HostIsa::X86_64]);
         assert!(isas(Device::host()).contains(&HostIsa::X86_64));
+        let named: Device = "host:x86_64".parse().expect("every x86-64 processor has it");
+        assert_eq!(named.host_isa(), Some(HostIsa::X86_64));
+        let reason = |name: &str| name.parse::<Device>().expect_err("no device").to_string();
+        assert_eq!(reason("host:aarch64"), "this machine's processor does not have the instruction set aarch64");
+        assert!(reason("host:mmx").starts_with("`host:mmx` is no device"));
     }
 }

@@ -160,6 +160,9 @@ impl Report {
         }
         let t = &self.timing;
         text += &format!("  {} (median of {}, fastest {})", seconds(t.median), t.launches, seconds(t.fastest));
+        if let Some(processor) = t.processor {
+            text += &format!(", {} of processor time", seconds(processor));
+        }
         if let Some(predicted) = self.predicted() {
             let machine = self.loaded.lowered.machine.name;
             text += &format!(", {:.0}% of the roofline of {machine}", 100.0 * predicted / t.median);

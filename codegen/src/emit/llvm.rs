@@ -9,7 +9,7 @@ mod flow;
 mod machine;
 
 pub use flow::{OpenIf, OpenLoop};
-pub use machine::{Machine, assembly, initialise, object, optimise, run_passes, verify};
+pub use machine::{Machine, assemble, assembly, initialise, object, optimise, run_passes, verify};
 
 use super::EmitError;
 use inkwell::AddressSpace;
@@ -209,6 +209,15 @@ impl<'c> Emitter<'c> {
     pub fn store(&self, value: Value<'c>, pointer: Value<'c>, align: u32) {
         let store = built(self.builder.build_store(pointer.into_pointer_value(), value));
         let _ = store.set_alignment(align);
+    }
+    /// Has the line at a pointer brought into the second-level cache; any address will do.
+    ///
+    /// # Errors
+    /// The linked LLVM has no such intrinsic.
+    pub fn prefetch(&self, pointer: Value<'c>) -> Result<(), EmitError> {
+        // For reading; locality 2 of 0 to 3; data.
+        let arguments = [pointer, self.i32(0), self.i32(2), self.i32(1)];
+        self.intrinsic("llvm.prefetch", &[pointer.get_type()], &arguments).map(|_| ())
     }
     /// An integer (`i64`) as a pointer into an address space.
     pub fn pointer(&self, address: Value<'c>, space: u16) -> Value<'c> {

@@ -16,7 +16,7 @@ mod fold;
 mod memory;
 
 pub use facts::Facts;
-pub use memory::{View, store_type};
+pub use memory::{View, load_lanes, store_type};
 
 use super::EmitError;
 use super::llvm::{Emitter, Value};

@@ -31,6 +31,7 @@
 
 mod arena;
 mod domain;
+mod in_place;
 mod lower;
 mod planner;
 pub mod print;
@@ -241,29 +242,109 @@ pub struct ListState {
 #[derive(Clone, Debug)]
 pub enum Statement {
     /// `var = expr` at every element.
-    Set { var: Var, expr: Id },
+    Set {
+        /// What is assigned.
+        var: Var,
+        /// Its value at an element.
+        expr: Id,
+    },
     /// Bring a tile in. In a pipelined loop the target issues this `stages - 1` iterations ahead.
-    Fetch { tile: u32 },
+    Fetch {
+        /// Index into [`Kernel::tiles`].
+        tile: u32,
+    },
     /// `var[row, col] (+)= sum over depth of a[row, depth] * tile[depth, col]`, f32 accumulation; both factors in the tile's
     /// type. The tile's two axes are depth and the variable's column axis, in either order.
-    Dot { var: Var, a: Operand, b: u32, depth: Span, accumulate: bool },
+    Dot {
+        /// What is assigned, or added to.
+        var: Var,
+        /// The first factor: rows times depth.
+        a: Operand,
+        /// The second factor: index into [`Kernel::tiles`].
+        b: u32,
+        /// What is summed over.
+        depth: Span,
+        /// True if the products are added to what `var` holds.
+        accumulate: bool,
+    },
     /// Where `keep` is false, `var = otherwise`. Only tiles that need it (see [`Loop::full`]) execute it.
-    Mask { var: Var, keep: Id, otherwise: f64 },
+    Mask {
+        /// What is masked.
+        var: Var,
+        /// A predicate at an element.
+        keep: Id,
+        /// What the others become.
+        otherwise: f64,
+    },
     /// `var[row] = fold of from[row, ..] along the columns`, merged with the old value of `var`.
-    Reduce { var: Var, from: Var, monoid: crate::term::Monoid },
+    Reduce {
+        /// The fold's value: no columns.
+        var: Var,
+        /// What is folded.
+        from: Var,
+        /// How it combines; never `Lse`.
+        monoid: crate::term::Monoid,
+    },
     /// Online softmax in base 2. `m = max(max, row maximum of score)`; `score = 2^(scale (score - m))`; every variable of
-    /// `rescale` is multiplied by `2^(scale (max - m))`; `max = m`. Where `m` is -inf, score becomes 0. `scale > 0`.
-    Online { score: Var, max: Var, scale: f64, rescale: Vec<Var> },
+    /// `rescale` is multiplied by `2^(scale (max - m))`; `max = m`. Where `m` is -inf, score becomes 0.
+    Online {
+        /// Scores before, weights after.
+        score: Var,
+        /// The running maximum of every row, not scaled.
+        max: Var,
+        /// Positive; `log2(e)` times the scale of the scores.
+        scale: f64,
+        /// Running sums that refer to the maximum.
+        rescale: Vec<Var>,
+    },
     /// Write a variable to a stage, folding (sum) away the row axis `sum` if given. Rows and columns outside the sequence are
     /// written as 0. A barrier follows before the next read, and one precedes the next write.
-    Stage { stage: u32, from: Var, sum: Option<AxisName> },
+    Stage {
+        /// Index into [`Kernel::stages`].
+        stage: u32,
+        /// What is written.
+        from: Var,
+        /// The row axis that is summed over.
+        sum: Option<AxisName>,
+    },
     /// For every row combination of the list and every one of `columns`'s values in the loop's tile: if `among`, insert
     /// it with key `score` (`force` ones above all others). Terms are evaluated per element; they may read stages.
-    Insert { list: u32, columns: Span, score: Id, force: Id, among: Id },
+    Insert {
+        /// Index into [`Kernel::lists`].
+        list: u32,
+        /// The candidates of one iteration.
+        columns: Span,
+        /// A candidate's rank: the highest stay, ties go to the lowest value of the axis.
+        score: Id,
+        /// A predicate: candidates that go above all others.
+        force: Id,
+        /// A predicate: what is a candidate at all.
+        among: Id,
+    },
     /// Write a finished list, ascending, padded with -1: `buffer[index.., 0..count]`.
-    StoreList { list: u32, buffer: TensorName, index: Vec<Id> },
+    StoreList {
+        /// Index into [`Kernel::lists`].
+        list: u32,
+        /// Where to; its last axis is the list's.
+        buffer: TensorName,
+        /// All indices but the last.
+        index: Vec<Id>,
+    },
     /// `buffer[index] = value` for every element: rows (if `rows`) times `columns`, those inside the sequence.
-    Store { buffer: TensorName, index: Vec<Id>, value: Id, rows: bool, columns: Option<Span> },
+    ///
+    /// `value` may read the buffer, at `index` only: then the kernel changes in place what an earlier one wrote.
+    Store {
+        /// Where to.
+        buffer: TensorName,
+        /// One index per axis of the buffer.
+        index: Vec<Id>,
+        /// What is stored, rounded to the buffer's type.
+        value: Id,
+        /// True if elements vary along the kernel's rows.
+        rows: bool,
+        /// The columns that they vary along, if any.
+        columns: Option<Span>,
+    },
     /// Repeat the body over tiles of a domain.
     Loop(Box<Loop>),
 }

@@ -1,6 +1,7 @@
 //! From a candidate of the optimiser to a plan: buffers, kernels, rows, columns, grids.
 
 use super::arena::Arena;
+use super::in_place::sums_in_place;
 use super::lower::{Block, Lower, Sizes, Untileable, WIDEST};
 use super::split::{CHUNK, Splitter, split};
 use super::tiling::Tiling;
@@ -14,7 +15,12 @@ use std::collections::{BTreeSet, HashMap};
 pub enum PlanError {
     /// Two axes of one tensor that the compiler stores are run-time axes of the grid.
     #[error("`{tensor}` varies over several run-time axes ({axes}); only one of them can be spread over thread blocks")]
-    SeveralRuntimeAxes { tensor: String, axes: String },
+    SeveralRuntimeAxes {
+        /// The tensor.
+        tensor: String,
+        /// The names of the axes, separated by commas.
+        axes: String,
+    },
     /// The optimiser offers nothing of the kind that was asked for.
     #[error("no candidate to plan")]
     NoCandidate,
@@ -63,8 +69,11 @@ struct Planner<'a> {
     element: Type,
 }
 
-/// A definition in the planner's arena.
+/// What a kernel stores, in the planner's arena.
 pub(super) struct Root {
+    /// The definition that it comes from: what its kernel is called.
+    pub label: TensorName,
+    /// Where it is stored.
     pub tensor: TensorName,
     pub axes: Vec<AxisName>,
     pub term: Id,
@@ -167,9 +176,17 @@ impl<'a> Planner<'a> {
             axes: self.axes.iter().map(|a| a.name).collect(),
             done: HashMap::new(),
         };
+        let mut roots = vec![];
         for definition in &candidate.definitions {
             let term = self.arena.import_with(&candidate.nodes, definition.root, &mut imported);
-            let mut root = Root { tensor: definition.tensor, axes: definition.axes.clone(), term };
+            let (label, axes) = (definition.tensor, definition.axes.clone());
+            roots.push(Root { label, tensor: label, axes, term });
+        }
+        let typed = |t: &&nsa_dsl::program::Tensor| t.dtype.is_some();
+        let declared: BTreeSet<TensorName> =
+            self.program.tensors.iter().filter(typed).map(|t| TensorName::new(&t.name)).collect();
+        sums_in_place(&mut self.arena, &mut roots, &mut self.buffers, &|name| declared.contains(&name));
+        for mut root in roots {
             let parts = split(&mut self.arena, &mut root, &mut splitter);
             self.add_parts(&parts);
             for root in parts.into_iter().chain([root]) {
@@ -447,7 +464,7 @@ impl<'a> Planner<'a> {
             }
         };
         Ok(Kernel {
-            name: root.tensor.name().to_string(),
+            name: root.label.name().to_string(),
             grid,
             rows,
             layout: Layout::Elements { threads: self.tiling.element_threads },
@@ -473,11 +490,11 @@ fn spread(kernel: &mut Kernel, limit: u32) {
 
 fn kernel_name(group: &[Root]) -> String {
     // The values of one chunk are stored together: the name is what theirs have in common.
-    let first = group[0].tensor.name();
+    let first = group[0].label.name();
     if let Some((part, _)) = first.rsplit_once('_').filter(|(part, _)| part.contains("_part")) {
         return part.to_string();
     }
-    group.iter().map(|r| r.tensor.name()).collect::<Vec<_>>().join("_")
+    group.iter().map(|r| r.label.name()).collect::<Vec<_>>().join("_")
 }
 
 /// The language's type as the terms' type.

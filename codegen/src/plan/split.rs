@@ -54,7 +54,7 @@ pub fn split(arena: &mut Arena, root: &mut Root, splitter: &mut Splitter) -> Vec
             Term::Fold([_, domain, _]) => arena.domain_axis(domain),
             _ => None,
         };
-        let prefix = format!("{}_part{number}", root.tensor.name());
+        let prefix = format!("{}_part{number}", root.label.name());
         // `term` is a component of the fold; `of` is what of the fold's body it depends on.
         let mut store = |arena: &mut Arena, suffix: &str, term: Id, of: &[Id]| {
             let tensor = TensorName::new(&format!("{prefix}{suffix}"));
@@ -65,7 +65,7 @@ pub fn split(arena: &mut Arena, root: &mut Root, splitter: &mut Splitter) -> Vec
             axes.extend(all_axes.iter().copied().filter(varies));
             let mut load = vec![arena.add(Term::Tensor(tensor))];
             load.extend(axes.iter().map(|a| arena.axis(*a)));
-            parts.push(Root { tensor, axes, term });
+            parts.push(Root { label: tensor, tensor, axes, term });
             arena.add(Term::Load(load.into()))
         };
         let merged = if arena[monoid] == Term::Monoid(Monoid::Lse) {

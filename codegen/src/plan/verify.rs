@@ -29,8 +29,8 @@ pub fn verify(plan: &Plan) -> Vec<Fault> {
             stores.insert(name);
         });
         for name in stores {
-            if !written.insert(name) {
-                let fault = format!("{} is written twice", name.name());
+            if !written.insert(name) && !accumulates(plan, kernel, name) {
+                let fault = format!("{} is written twice, and not element by element", name.name());
                 faults.push(Fault { kernel: kernel.name.clone(), fault });
             }
         }
@@ -40,6 +40,37 @@ pub fn verify(plan: &Plan) -> Vec<Fault> {
         faults.push(Fault { kernel: plan.name.clone(), fault });
     }
     faults
+}
+
+/// Whether a kernel changes a buffer in place: it reads of it the very element that it is about to write, and no other.
+fn accumulates(plan: &Plan, kernel: &Kernel, name: TensorName) -> bool {
+    let loads = |root: Id| {
+        let (mut found, mut stack, mut seen) = (BTreeSet::new(), vec![root], BTreeSet::new());
+        while let Some(id) = stack.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            match &plan.terms[id] {
+                Term::Load(xs) | Term::List(xs) if plan.terms[xs[0]] == Term::Tensor(name) => {
+                    found.insert(xs[1..].to_vec());
+                }
+                node => stack.extend(node.children()),
+            }
+        }
+        found
+    };
+    let (mut alone, mut values) = (true, BTreeSet::new());
+    visit::statements(&kernel.body, &mut |statement| match statement {
+        Statement::Store { buffer, index, value, .. } if *buffer == name => {
+            alone &= loads(*value) == BTreeSet::from([index.clone()]);
+            values.insert(*value);
+        }
+        Statement::StoreList { buffer, .. } if *buffer == name => alone = false,
+        _ => {}
+    });
+    // A value that is computed for the whole block may be computed by several threads.
+    visit::terms(kernel, &mut |id| alone &= values.contains(&id) || loads(id).is_empty());
+    alone
 }
 
 /// What holds at a point of the program.

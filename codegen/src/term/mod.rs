@@ -20,6 +20,21 @@
 //! | `(top N D s f)` | the `N` best values of the axis of `D` by score `s`, those with `f` first |
 //! | `(mma D a b)` | the sum over `D` of `a * b` on tensor cores: `a` gives the rows, `b` the columns |
 //! | `(mat x)` | `x`, stored over its free axes by a kernel of its own and read back |
+//! | `%n` | variable `n` of a kernel, at this element; only in plans |
+//!
+//! What is computed at one element:
+//!
+//! | form | meaning |
+//! |---|---|
+//! | `(i+ a b)`, `i-`, `i*`, `i/`, `i%`, `imin`, `imax` | integers, 64 bits; division and remainder round down |
+//! | `(float a)` | an integer as a real |
+//! | `(+ a b)`, `-`, `*`, `/`, `fmin`, `fmax` | reals, computed in f32 |
+//! | `(shift x m)`, `(ratio a b)` | `x - m`, but -inf when `x` is; `a / b`, but 0 when both are 0 |
+//! | `neg`, `abs`, `exp`, `log`, `sqrt`, `tanh`, `sigmoid`, `relu`, `silu`, `gelu` | of one real |
+//! | `(cast T x)` | `x` rounded to the type `T` |
+//! | `(i== a b)`, `i!=`, `i<`, `i<=`; `==`, `!=`, `<`, `<=` | predicates on integers; on reals |
+//! | `and`, `or`, `not` | of predicates |
+//! | `(select p a b)` | `a` where `p` holds, else `b` |
 //!
 //! `fold lse D (pair s w)`: each element is `(s, w)`; two elements merge to `(m, e^(s1-m) w1 + e^(s2-m) w2)` with
 //! `m = max(s1, s2)`; the identity is `(-inf, 0)`. `w` may be a pair of pairs; all leaves are scaled alike. The result of
@@ -55,7 +70,8 @@ use egg::{Id, define_language};
 use std::{fmt, str::FromStr};
 
 define_language! {
-    /// One node. See the module documentation.
+    /// One node. What each means is in the tables of the module's documentation: the macro takes no comments on variants.
+    #[expect(missing_docs, reason = "the macro takes no comments on variants")]
     pub enum Term {
         Int(i64),
         Num(Real),

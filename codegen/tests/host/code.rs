@@ -1,8 +1,9 @@
 //! The assembly text itself.
 
 use super::program::{Text, attend};
+use nsa_artifact::Target;
 use nsa_codegen::emit::host::{Isa, emit};
-use nsa_codegen::emit::llvm::Machine;
+use nsa_codegen::emit::llvm::{Machine, assemble};
 use nsa_codegen::plan::Plan;
 use nsa_dsl::program::DType;
 
@@ -109,6 +110,40 @@ fn aarch64_text() {
     insta::with_settings!({ snapshot_path => "../../../snapshots/host", prepend_module_to_snapshot => false, omit_expression => true }, {
         insta::assert_snapshot!("aarch64_doubled", code.text);
     });
+}
+
+/// Assembles the text of every kernel of the examples; their functions are in the object file.
+#[test]
+fn examples_are_assembled() {
+    // ELF specification, e_machine: 62 is x86-64, 183 AArch64.
+    for (target, machine, number) in [(Target::Aarch64, Machine::Aarch64, 183), (Target::X86_64, Machine::X86_64, 62)] {
+        for file in ["nsa.nsa", "nsa_mlp.nsa", "full_attention.nsa", "window.nsa"] {
+            let path = format!("{}/../examples/{file}", env!("CARGO_MANIFEST_DIR"));
+            let text = std::fs::read_to_string(&path).expect("the example");
+            let program = nsa_dsl::compile_source(file, &text, &nsa_dsl::Settings::default()).expect("a program");
+            let lowered = nsa_codegen::lower(&program, target, &nsa_codegen::Options::default()).expect("plans");
+            for variant in &lowered.variants {
+                let code = emit(&variant.plan, machine, "p").expect("assembly");
+                let object = assemble(&code.text, machine).unwrap_or_else(|e| panic!("{file} for {target}: {e}"));
+                assert_eq!(object[..4], *b"\x7fELF");
+                assert_eq!(u16::from_le_bytes([object[18], object[19]]), number);
+                for (isa, symbol) in code.kernels.iter().flat_map(|k| &k.symbols) {
+                    let name = [b"\0", symbol.as_bytes(), b"\0"].concat();
+                    let found = object.windows(name.len()).any(|window| window == name);
+                    assert!(found, "{file}: no {symbol} for {isa:?} in the object");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_assembler_reports_faults() {
+    for machine in [Machine::Aarch64, Machine::X86_64] {
+        let message = assemble("\tfrobnicate x0, x1\n", machine).expect_err("no instruction").to_string();
+        assert!(message.contains("frobnicate") || message.contains("mnemonic"), "{message}");
+    }
+    assemble("\tret\n", Machine::Sm80).expect_err("no assembler for a GPU");
 }
 
 #[test]

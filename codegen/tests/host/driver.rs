@@ -1,7 +1,7 @@
 //! A single-threaded runtime for tests: tables, buffers, launches.
 
 use half::{bf16, f16};
-use nsa_codegen::emit::host::{Isa, jit};
+use nsa_codegen::emit::host::{Isa, JitModule, jit};
 use nsa_codegen::plan::{Buffer, Plan, PlanExtent, Role};
 use nsa_codegen::term::{AxisName, Term, Type};
 use std::collections::HashMap;
@@ -170,10 +170,14 @@ impl<'p> Machine<'p> {
         Array { dims, data, offsets, packed }
     }
 
-    /// Runs all kernels on one instruction set, each block on its own so that blocks are independent.
+    /// Runs all kernels on one instruction set.
     pub fn run(&mut self, isa: Isa) {
+        self.run_module(&jit(self.plan, Some(isa)).expect("machine code"));
+    }
+
+    /// Runs all kernels of the plan's machine code, each block on its own so that blocks are independent.
+    pub fn run_module(&mut self, module: &JitModule) {
         let plan = self.plan;
-        let module = jit(plan, Some(isa)).expect("machine code");
         let slots: Vec<AxisName> =
             plan.axes.iter().filter(|a| !matches!(a.extent, PlanExtent::Const(_))).map(|a| a.name).collect();
         let mut table: Vec<i64> = vec![];
@@ -209,19 +213,15 @@ impl<'p> Machine<'p> {
                 words.push(bytes.as_mut_ptr() as u64);
                 words.extend((1..dims.len()).map(|d| dims[d..].iter().product::<usize>() as u64));
             }
-            let mut scratch = vec![Line([f32::NAN; 16]); made.scratch_bytes as usize / 64];
+            // Scratch memory begins with a cache line.
+            let mut scratch = vec![f32::NAN; made.scratch_bytes as usize / 4 + 16];
+            let skip = scratch.as_ptr().align_offset(64);
             for block in (0..constant * tiles.len() as i64).rev() {
-                unsafe { function(words.as_ptr(), block, block + 1, scratch.as_mut_ptr().cast()) };
+                unsafe { function(words.as_ptr(), block, block + 1, scratch[skip..].as_mut_ptr().cast()) };
             }
         }
     }
 }
-
-/// A cache line of scratch memory.
-#[repr(align(64))]
-#[derive(Clone)]
-#[allow(dead_code)]
-struct Line([f32; 16]);
 
 /// The instruction sets that this CPU has.
 pub fn isas() -> Vec<Isa> {

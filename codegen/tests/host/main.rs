@@ -8,3 +8,4 @@ mod laws;
 mod lists;
 mod program;
 mod programs;
+mod shapes;

@@ -1,15 +1,23 @@
 //! Bringing operand tiles into scratch memory as f32, and turning what lies rows-first.
+//!
+//! While a tile of a loop comes in, the tile that comes after it is on its way to the second-level cache: rows of keys lie far
+//! apart, and blocks of a list anywhere, where hardware prefetches nothing.
 
 use super::EmitError;
 use super::element::Rows;
 use super::layout::{padded, tile_stride};
 use super::lower::Lower;
 use crate::emit::llvm::Value;
-use crate::emit::scalar::Evaluator;
+use crate::emit::scalar::{Evaluator, View, load_lanes};
 use crate::plan::{Tile, TileAxis, Var};
 use crate::term::AxisName;
 
-impl<'c> Lower<'_, 'c> {
+/// Vectors per iteration of a copy, where they divide: enough independent loads to wait for several cache lines at once.
+const UNROLL: u32 = 8;
+/// Bytes of a cache line on x86-64; aarch64 has lines of 64 or 128.
+const CACHE_LINE: usize = 64;
+
+impl<'a, 'c> Lower<'a, 'c> {
     /// Evaluates a tile's elements. Their f32 values are kept: nothing is rounded to the tile's type.
     pub(super) fn fetch(&mut self, number: u32) -> Result<(), EmitError> {
         let Some(tile) = self.kernel.tiles.get(number as usize) else {
@@ -21,7 +29,11 @@ impl<'c> Lower<'_, 'c> {
                 let e = self.e;
                 let stride = i64::from(tile_stride(tile));
                 let base = self.scratch.tiles[number as usize];
+                let next = self.next_tile(number);
                 let open = e.begin_loop(e.i64(0), e.i64(slow.count.into()), 1, &[]);
+                if let Some((next, base)) = next {
+                    self.prefetch_row(next, e.add(base, e.to_i32(open.index)))?;
+                }
                 let start = e.mul(open.index, e.i64(stride));
                 let value = e.add(self.column_base(slow.axis), e.to_i32(open.index));
                 if self.loose(slow) {
@@ -49,6 +61,9 @@ impl<'c> Lower<'_, 'c> {
         start: Value<'c>,
     ) -> Result<(), EmitError> {
         let e = self.e;
+        if tile.copy && !self.loose(&tile.fast) && tile.fast.count.is_multiple_of(self.scratch.lanes) {
+            return self.copy_fast(tile, slow, rows, base, start);
+        }
         if self.loose(&tile.fast) {
             self.clear(base, start, tile.fast.count);
         }
@@ -60,6 +75,72 @@ impl<'c> Lower<'_, 'c> {
             Ok(())
         })
     }
+    /// As [`Self::fetch_fast`] where elements are consecutive in memory and all exist: one address, several vectors at a time.
+    fn copy_fast(
+        &mut self,
+        tile: &Tile,
+        slow: Option<(AxisName, Value<'c>)>,
+        rows: Rows<'c>,
+        base: u64,
+        start: Value<'c>,
+    ) -> Result<(), EmitError> {
+        let e = self.e;
+        let (view, from) = self.row_address(tile, slow, rows)?;
+        let to = self.at(base, start, 4);
+        let lanes = self.scratch.lanes;
+        let vectors = tile.fast.count / lanes;
+        let together = (1..=UNROLL).rev().find(|n| vectors.is_multiple_of(*n)).unwrap_or(1);
+        let open = e.begin_loop(e.i64(0), e.i64(tile.fast.count.into()), (together * lanes).into(), &[]);
+        let bytes = view.dtype.bytes() as i64;
+        let (from, to) = (e.offset(from, e.mul(open.index, e.i64(bytes))), e.offset(to, e.mul(open.index, e.i64(4))));
+        let element = self.element(lanes, rows, None);
+        for vector in 0..i64::from(together) {
+            let first = vector * i64::from(lanes);
+            let value = load_lanes(e, &element, view.dtype, e.offset(from, e.i64(first * bytes)));
+            e.store(value, e.offset(to, e.i64(first * 4)), 4);
+        }
+        e.end_loop(open, &[]);
+        Ok(())
+    }
+
+    /// The address of the first element of a row of a tile that is copied, and its buffer.
+    fn row_address(
+        &self,
+        tile: &Tile,
+        slow: Option<(AxisName, Value<'c>)>,
+        rows: Rows<'c>,
+    ) -> Result<(View<'c>, Value<'c>), EmitError> {
+        let column = self.column(&tile.fast, self.e.i64(0));
+        let mut element = self.element(1, rows, Some(column));
+        element.fixed = slow;
+        Evaluator::new(self.e, self.plan, self.facts, &element).address(tile.element)
+    }
+
+    /// The tile that is fetched after this one in the innermost loop, and where it begins; None where that is not known.
+    fn next_tile(&self, number: u32) -> Option<(&'a Tile, Value<'c>)> {
+        let open = self.loops.last()?;
+        let place = open.fetches.iter().position(|tile| *tile == number)?;
+        let (next, base) = match open.fetches.get(place + 1) {
+            Some(next) => (*next, open.base),
+            None => (open.fetches[0], open.next),
+        };
+        let tile = self.kernel.tiles.get(next as usize)?;
+        let walked = matches!(&tile.slow, TileAxis::Span(span) if span.axis == open.axis);
+        (walked && tile.copy).then_some((tile, base))
+    }
+
+    /// Has a row of a tile brought into the second-level cache. It need not exist: nothing is read.
+    fn prefetch_row(&self, tile: &Tile, value: Value<'c>) -> Result<(), EmitError> {
+        let e = self.e;
+        let TileAxis::Span(slow) = &tile.slow else { return Ok(()) };
+        let (view, first) = self.row_address(tile, Some((slow.axis, value)), Rows::Block)?;
+        let bytes = i64::from(tile.fast.count) * view.dtype.bytes() as i64;
+        for line in (0..bytes).step_by(CACHE_LINE) {
+            e.prefetch(e.offset(first, e.i64(line)))?;
+        }
+        Ok(())
+    }
+
     /// Zeros.
     fn clear(&self, base: u64, start: Value<'c>, count: u32) {
         let e = self.e;

@@ -16,6 +16,9 @@ pub enum Isa {
 }
 
 impl Isa {
+    /// All instruction sets.
+    pub const ALL: [Isa; 4] = [Isa::X86_64, Isa::Avx2, Isa::Avx512, Isa::Aarch64];
+
     /// The name that symbols carry.
     pub fn name(self) -> &'static str {
         match self {

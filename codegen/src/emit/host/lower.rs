@@ -24,6 +24,10 @@ pub(super) struct Open<'c> {
     pub range: (Value<'c>, Value<'c>),
     /// Whether this tile needs masks; None: every tile does.
     pub masked: Option<Value<'c>>,
+    /// First value of the next iteration's tile (`i32`); any value if there is none.
+    pub next: Value<'c>,
+    /// The tiles that the body itself fetches, in order.
+    pub fetches: Vec<u32>,
 }
 
 /// A kernel being lowered for one instruction set.
@@ -217,7 +221,8 @@ impl<'a, 'c> Lower<'a, 'c> {
         };
         let Some(walk) = &inner.walk else {
             let open = e.begin_loop(lo, hi, inner.tile.into(), &[]);
-            self.iteration(inner, open.index, (lo, hi), full)?;
+            let next = e.add(open.index, e.i32(inner.tile as i32));
+            self.iteration(inner, (open.index, next), (lo, hi), full)?;
             e.end_loop(open, &[]);
             return Ok(());
         };
@@ -240,17 +245,27 @@ impl<'a, 'c> Lower<'a, 'c> {
             )));
         }
         let entries = e.begin_loop(e.i32(0), e.i32(walk.count as i32), 1, &[]);
-        let entry = {
+        let entry_at = |at| {
             let element = self.element(1, Rows::Block, None);
-            Evaluator::new(e, self.plan, self.facts, &element).list_entry(walk.list, entries.index)?
+            Evaluator::new(e, self.plan, self.facts, &element).list_entry(walk.list, at)
         };
+        let entry = entry_at(entries.index)?;
         let listed = e.begin_if(e.icmp(IntPredicate::SGE, entry, e.i32(0)));
         let first = e.mul(entry, e.i32(walk.block as i32));
+        // After a tile comes the block's next one, or the next block.
+        let next = match inner.tile == walk.block {
+            true => {
+                let after = e.imin(e.add(entries.index, e.i32(1)), e.i32(walk.count as i32 - 1));
+                Some(e.mul(entry_at(after)?, e.i32(walk.block as i32)))
+            }
+            false => None,
+        };
         let tiles = e.begin_loop(first, e.add(first, e.i32(walk.block as i32)), inner.tile.into(), &[]);
         let base = tiles.index;
         let reaches = e.icmp(IntPredicate::SGT, e.add(base, e.i32(inner.tile as i32)), lo);
         let meets = e.begin_if(e.and(reaches, e.icmp(IntPredicate::SLT, base, hi)));
-        self.iteration(inner, base, (lo, hi), full)?;
+        let next = next.unwrap_or_else(|| e.add(base, e.i32(inner.tile as i32)));
+        self.iteration(inner, (base, next), (lo, hi), full)?;
         e.end_if(meets, &[]);
         e.end_loop(tiles, &[]);
         e.end_if(listed, &[]);
@@ -261,7 +276,7 @@ impl<'a, 'c> Lower<'a, 'c> {
     fn iteration(
         &mut self,
         inner: &'a Loop,
-        base: Value<'c>,
+        (base, next): (Value<'c>, Value<'c>),
         range: (Value<'c>, Value<'c>),
         full: Option<(Value<'c>, Value<'c>)>,
     ) -> Result<(), EmitError> {
@@ -270,7 +285,12 @@ impl<'a, 'c> Lower<'a, 'c> {
             let before = e.icmp(IntPredicate::SLT, base, first);
             e.or(before, e.icmp(IntPredicate::SGT, e.add(base, e.i32(inner.tile as i32)), end))
         });
-        self.loops.push(Open { axis: inner.axis, base, tile: inner.tile, range, masked });
+        let fetched = |statement: &Statement| match statement {
+            Statement::Fetch { tile } => Some(*tile),
+            _ => None,
+        };
+        let fetches = inner.body.iter().filter_map(fetched).collect();
+        self.loops.push(Open { axis: inner.axis, base, tile: inner.tile, range, masked, next, fetches });
         let result = self.statements(&inner.body);
         self.loops.pop();
         result

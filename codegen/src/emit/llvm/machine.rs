@@ -2,9 +2,16 @@
 
 use crate::emit::EmitError;
 use inkwell::OptimizationLevel;
+use inkwell::context::{AsContextRef, Context};
 use inkwell::module::Module;
 use inkwell::passes::PassBuilderOptions;
 use inkwell::targets::{CodeModel, FileType, InitializationConfig, RelocMode, Target, TargetMachine, TargetTriple};
+use llvm_sys::LLVMDiagnosticSeverity;
+use llvm_sys::core::{
+    LLVMContextSetDiagnosticHandler, LLVMDisposeMessage, LLVMGetDiagInfoDescription, LLVMGetDiagInfoSeverity,
+};
+use llvm_sys::prelude::LLVMDiagnosticInfoRef;
+use std::ffi::{CStr, c_void};
 use std::sync::Once;
 
 /// What code can be made for.
@@ -119,6 +126,44 @@ pub fn assembly(module: &Module<'_>, machine: &TargetMachine) -> Result<String, 
 /// LLVM cannot write it.
 pub fn object(module: &Module<'_>, machine: &TargetMachine) -> Result<Vec<u8>, EmitError> {
     write(module, machine, FileType::Object)
+}
+
+/// Assembles text for a machine: an object file.
+///
+/// # Errors
+/// The machine has no assembler in the linked LLVM, or the assembler's words for what is wrong with the text.
+pub fn assemble(text: &str, machine: Machine) -> Result<Vec<u8>, EmitError> {
+    if machine.is_gpu() {
+        return Err(EmitError::Missing(format!("an assembler for {machine:?}")));
+    }
+    let target = machine.target_machine()?;
+    let context = Context::create();
+    let mut faults: Vec<String> = Vec::new();
+    let into = (&raw mut faults).cast::<c_void>();
+    // SAFETY: the context is valid; `faults` outlives every use of the handler, which ends with the context's last module.
+    unsafe { LLVMContextSetDiagnosticHandler((&context).as_ctx_ref(), Some(note_fault), into) };
+    let module = context.create_module("assembled");
+    module.set_triple(&target.get_triple());
+    module.set_data_layout(&target.get_target_data().get_data_layout());
+    module.set_inline_assembly(text);
+    let made = object(&module, &target);
+    drop(module);
+    match faults.first() {
+        Some(fault) => Err(EmitError::Llvm(fault.clone())),
+        None => made,
+    }
+}
+
+/// Keeps errors, which LLVM would otherwise print before it ends the process.
+extern "C" fn note_fault(info: LLVMDiagnosticInfoRef, into: *mut c_void) {
+    // SAFETY: LLVM calls this with a valid description, and with the vector that `assemble` gave it.
+    unsafe {
+        if LLVMGetDiagInfoSeverity(info) == LLVMDiagnosticSeverity::LLVMDSError {
+            let text = LLVMGetDiagInfoDescription(info);
+            (*into.cast::<Vec<String>>()).push(CStr::from_ptr(text).to_string_lossy().into_owned());
+            LLVMDisposeMessage(text);
+        }
+    }
 }
 
 fn write(module: &Module<'_>, machine: &TargetMachine, kind: FileType) -> Result<Vec<u8>, EmitError> {

@@ -40,6 +40,28 @@ impl<'c> Evaluator<'_, 'c> {
         self.element(&view, &index)
     }
 
+    /// Where a load reads: its buffer, and the address of the element. Every index has one value here.
+    ///
+    /// # Errors
+    /// The term is no load of a buffer that the kernel has.
+    pub fn address(&mut self, load: Id) -> Result<(View<'c>, Value<'c>), EmitError> {
+        let Term::Load(children) = &self.plan.terms[load] else {
+            return Err(EmitError::Plan("the address of something that is no load".into()));
+        };
+        let (Some(Term::Tensor(tensor)), index) = (children.first().map(|x| &self.plan.terms[*x]), &children[1..])
+        else {
+            return Err(EmitError::Plan("a load without a tensor".into()));
+        };
+        let (e, view) = (self.emitter, self.environment.view(*tensor)?);
+        let mut elements = e.i64(0);
+        for (axis, value) in self.indices(&view, index)?.iter().enumerate() {
+            let value = e.to_i64(self.flat(value)?);
+            elements = e.add(elements, view.strides.get(axis).map_or(value, |stride| e.mul(value, *stride)));
+        }
+        let address = e.offset(view.pointer, e.mul(elements, e.i64(view.dtype.bytes() as i64)));
+        Ok((view, address))
+    }
+
     /// The indices of a load, inside the buffer.
     fn indices(&mut self, view: &View<'c>, index: &[Id]) -> Result<Vec<Scalar<'c>>, EmitError> {
         let outer = std::mem::replace(&mut self.addressing, true);
@@ -112,6 +134,17 @@ impl<'c> Evaluator<'_, 'c> {
             (0..width).map(|lane| e.load(element, e.offset(base, e.extract(offsets, lane)), bytes as u32)).collect();
         Ok(self.wrap(widened(e, self.environment, view.dtype, e.gather_lanes(&raw))))
     }
+}
+
+/// Consecutive elements from an address on, as f32 (or i32): as many as the environment has lanes.
+pub fn load_lanes<'c>(
+    e: &Emitter<'c>,
+    environment: &dyn Environment<'c>,
+    dtype: Type,
+    address: Value<'c>,
+) -> Value<'c> {
+    let ty = e.lanes_of(memory_type(e, dtype), environment.lanes());
+    widened(e, environment, dtype, e.load(ty, address, dtype.bytes() as u32))
 }
 
 /// The LLVM type of an element in memory; 16-bit floats are moved as integers unless the target converts them.
