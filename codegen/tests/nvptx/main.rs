@@ -1,6 +1,7 @@
 //! PTX of plans: assembled where there is a `ptxas`, and executed by the interpreter, whose race detection is on.
 mod assembler;
 mod device;
+mod mutations;
 mod plans;
 mod programs;
 
@@ -60,7 +61,7 @@ fn check_attention(cut: Cut, lengths: &[i64]) {
     for (name, width) in [("q", cut.heads * cut.depth), ("k", cut.depth), ("v", cut.width)] {
         arrays.insert(name.into(), random.values(cut.dtype, tokens * 2 * width as usize));
     }
-    let results = run(&plans::attention(cut), Target::Sm80, &[("t", lengths), ("s", lengths)], &arrays);
+    let results = run(&plans::attention(cut), Target::Sm80, &[("t", lengths), ("s", lengths)], &arrays, 7);
     let (o, lse) = reference(&cut, lengths, &arrays);
     let limit = if cut.dtype == Type::F32 { 1e-5 } else { 5e-3 };
     let found = (error(&results["o"], &o), error(&results["lse"], &lse));
