@@ -72,12 +72,18 @@ struct Report {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut chosen = arguments.source.load()?;
     let lengths = reference::lengths(&chosen.program, &chosen.sizes, &arguments.lengths)?;
-    for (axis, list) in &lengths {
-        chosen.sizes.insert(axis.clone(), list.iter().copied().max().unwrap_or(0).max(1));
-    }
     let device = match interpreter::target(&arguments.device)? {
-        Some(target) => Device::described(target),
-        None => arguments.device.parse()?,
+        Some(target) => {
+            // What is interpreted is what `nsa build` makes, for any lengths.
+            chosen.sizes.clear();
+            Device::described(target)
+        }
+        None => {
+            for (axis, list) in &lengths {
+                chosen.sizes.insert(axis.clone(), list.iter().copied().max().unwrap_or(0).max(1));
+            }
+            arguments.device.parse()?
+        }
     };
     let loaded = load(&chosen, &device)?;
     let mut case = Case { lengths: lengths.clone(), ..Case::default() };
@@ -166,7 +172,8 @@ impl Report {
     fn text(&self, chosen: &Chosen, failed: &[&str]) -> String {
         let kernel = &self.loaded.kernel;
         let (name, target, label) = (&chosen.program.name, kernel.target(), &self.plan.variant().label);
-        let mut text = format!("{name} on {}: code for {target}, {label}\n", kernel.device());
+        let device = if self.interpreted.is_some() { "the interpreter".into() } else { kernel.device().to_string() };
+        let mut text = format!("{name} on {device}: code for {target}, {label}\n");
         for (axis, list) in &self.lengths {
             let list: Vec<String> = list.iter().map(usize::to_string).collect();
             text += &format!("  {axis} = {}\n", list.join(", "));

@@ -12,9 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Lines `program target variant kernel: mutant | reason`.
 const EQUIVALENT: &str = include_str!("equivalent_mutants.txt");
 
-/// Sizes at which a mutant must show, and seeds of the scheduler; what the first ones do not find the others may.
-const SIZES: [&[(&str, &[i64])]; 2] = [&[("t", &[70, 3]), ("s", &[70, 3])], &[("t", &[9]), ("s", &[150])]];
-const SEEDS: [u64; 2] = [1, 2];
+/// Sizes at which a mutant must show: few queries, so that there are few blocks, of sequences so long that loops over keys go round
+/// several times. What the first does not find the second may.
+const SIZES: [&[(&str, &[i64])]; 2] = [&[("t", &[9]), ("s", &[150])], &[("t", &[3]), ("s", &[700])]];
+/// Seed of the scheduler: races are found because nothing orders two accesses, not because a schedule shows them.
+const SEED: u64 = 1;
 
 /// A plan at some sizes, with the memory before each kernel and the contents after it.
 struct Stage<'p> {
@@ -41,13 +43,11 @@ impl<'p> Stage<'p> {
     fn shows(&self, mutant: &Mutant, module: &Module) -> bool {
         let launches = self.prepared.launches.iter().enumerate().filter(|(_, l)| l.entry == mutant.kernel);
         for (at, launch) in launches {
-            for seed in SEEDS {
-                let mut memory = self.before[at].clone();
-                let options = ptx_vm::Options { seed, instruction_limit: 1 << 24, ..Default::default() };
-                let report = launch.run(module, &mut memory, &options);
-                if !report.is_clean() || self.prepared.contents(&memory) != self.after[at] {
-                    return true;
-                }
+            let mut memory = self.before[at].clone();
+            let options = ptx_vm::Options { seed: SEED, instruction_limit: 1 << 24, ..Default::default() };
+            let report = launch.run(module, &mut memory, &options);
+            if !report.is_clean() || self.prepared.contents(&memory) != self.after[at] {
+                return true;
             }
         }
         false
@@ -70,10 +70,10 @@ fn mutants_are_found() {
         .map(|line| line.split_once(" | ").unwrap_or_else(|| panic!("`{line}` has no reason")).0.to_string())
         .collect();
     let programs: [(&str, Settings); 4] = [
-        ("full_attention", small(4)),
-        ("window", small(4).set("WINDOW", 24)),
-        ("nsa", small_nsa(4)),
-        ("nsa_mlp", mlp_nsa(4)),
+        ("full_attention", small(4).set("g", 1)),
+        ("window", small(4).set("g", 1).set("WINDOW", 140)),
+        ("nsa", small_nsa(4).set("g", 1).set("WINDOW", 140)),
+        ("nsa_mlp", mlp_nsa(4).set("g", 1).set("WINDOW", 140)),
     ];
     let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
     let (mut missed, mut used) = (vec![], BTreeSet::new());
@@ -82,6 +82,7 @@ fn mutants_are_found() {
         for target in GPU_TARGETS {
             let lowered = lower(&program, target, &Options::default()).expect("plans");
             for variant in &lowered.variants {
+                let start = std::time::Instant::now();
                 let stages: Vec<Stage<'_>> = SIZES
                     .iter()
                     .map(|sizes| Stage::new(prepare(&variant.plan, gpu(target), sizes, &arguments(&program, sizes, 3))))
@@ -107,6 +108,7 @@ fn mutants_are_found() {
                         missed.push(format!("{at} (line {})", mutant.line));
                     }
                 }
+                println!("{name} {target} {}: {:.1} s", variant.label, start.elapsed().as_secs_f64());
             }
         }
     }

@@ -156,46 +156,49 @@ macro_rules! tokens {
 
 #[test]
 fn full_attention() {
-    check(&example("full_attention"), small(4), &tokens!(1, 2, 15, 31, 32, 33, 63, 64, 65, 127, 200));
-    check(&example("full_attention"), small(4), &[&[("t", &[70, 0, 3]), ("s", &[70, 0, 3])]]);
-}
-
-#[test]
-fn full_attention_after_a_prefix() {
-    check(&example("full_attention"), small(2), &[&[("t", &[1, 9]), ("s", &[150, 20])]]);
+    let settings = || small(4).set("g", 1);
+    check(&example("full_attention"), settings(), &tokens!(1, 2, 15, 31, 32, 33, 63, 64, 65, 127));
+    check(&example("full_attention"), small(4), &[&[("t", &[30, 0, 3]), ("s", &[30, 0, 3])]]);
+    check(&example("full_attention"), settings(), &[&[("t", &[1, 9]), ("s", &[150, 20])]]);
 }
 
 #[test]
 fn window() {
-    check(&example("window"), small(4).set("WINDOW", 24), &tokens!(1, 2, 15, 31, 32, 33, 63, 64, 65, 127, 200));
-    check(&example("window"), Settings::default(), &tokens!(40));
+    let settings = || small(4).set("g", 1).set("WINDOW", 24);
+    check(&example("window"), settings(), &tokens!(1, 2, 15, 31, 32, 33, 63, 64, 65, 127));
+    check(&example("window"), Settings::default(), &tokens!(17));
 }
 
 #[test]
-fn nsa() {
-    check(&example("nsa"), small_nsa(4), &tokens!(1, 2, 15, 31, 32, 33, 63, 64, 65, 127));
-    check(&example("nsa"), small_nsa(16), &[&[("t", &[130, 5, 0]), ("s", &[130, 5, 0])]]);
+fn nsa_in_short_sequences() {
+    check(&example("nsa"), small_nsa(4).set("g", 1), &tokens!(1, 2, 15, 31, 32, 33));
 }
 
 #[test]
-fn nsa_after_a_prefix() {
-    check(&example("nsa"), small_nsa(4), &[&[("t", &[1, 9]), ("s", &[110, 20])]]);
+fn nsa_in_longer_sequences() {
+    check(&example("nsa"), small_nsa(2).set("g", 1), &tokens!(63, 64, 65, 127));
+}
+
+#[test]
+fn nsa_in_batches() {
+    check(&example("nsa"), small_nsa(4), &[&[("t", &[40, 0, 5]), ("s", &[40, 0, 5])]]);
+    check(&example("nsa"), small_nsa(16).set("g", 1), &[&[("t", &[1, 9]), ("s", &[110, 20])]]);
 }
 
 #[test]
 fn nsa_with_other_groups() {
     for group in [1, 3, 5] {
-        check(&example("nsa"), small_nsa(group), &tokens!(75));
+        check(&example("nsa"), small_nsa(group).set("g", 1), &tokens!(75));
     }
 }
 
 #[test]
 fn nsa_in_other_types() {
-    check(&example("nsa"), small_nsa(4).element(DType::F32), &tokens!(90));
-    check(&example("nsa"), small_nsa(4).element(DType::F16), &tokens!(50));
+    check(&example("nsa"), small_nsa(4).set("g", 1).element(DType::F32), &tokens!(70));
+    check(&example("nsa"), small_nsa(4).set("g", 1).element(DType::F16), &tokens!(50));
 }
 
 #[test]
 fn nsa_with_mlp_compression() {
-    check(&example("nsa_mlp"), mlp_nsa(2), &tokens!(1, 15, 33, 64, 65));
+    check(&example("nsa_mlp"), mlp_nsa(2).set("g", 1), &tokens!(1, 15, 33, 65));
 }
