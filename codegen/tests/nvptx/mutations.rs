@@ -14,7 +14,7 @@ const EQUIVALENT: &str = include_str!("equivalent_mutants.txt");
 
 /// Sizes at which a mutant must show: few queries, so that there are few blocks, of sequences so long that loops over keys go round
 /// several times. What the first does not find the second may.
-const SIZES: [&[(&str, &[i64])]; 2] = [&[("t", &[9]), ("s", &[150])], &[("t", &[3]), ("s", &[700])]];
+const SIZES: [&[(&str, &[i64])]; 2] = [&[("t", &[9]), ("s", &[150])], &[("t", &[3]), ("s", &[240])]];
 /// Seed of the scheduler: races are found because nothing orders two accesses, not because a schedule shows them.
 const SEED: u64 = 1;
 
