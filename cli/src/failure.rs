@@ -54,6 +54,10 @@ sentences!(
     nsa_measure::Error,
     nsa::Error,
     nsa_artifact::UnknownTarget,
+    ptx_vm::DescriptionError,
+    ptx_vm::LaunchError,
+    ptx_vm::LoadError,
+    ptx_vm::ParseError,
 );
 
 /// Writes to standard output.

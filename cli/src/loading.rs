@@ -22,10 +22,10 @@ pub struct Loaded {
 
 /// Compiles a program for the targets that fit a device, and loads it.
 pub fn load(chosen: &Chosen, device: &Device) -> Result<Loaded, Failure> {
-    let targets = if device.is_cuda() {
-        vec![Target::Sm80, Target::Sm90a]
-    } else {
-        vec![Target::this_host().ok_or("there is no code generation for this processor".to_string())?]
+    let targets = match device.described_target() {
+        Some(target) => vec![target],
+        None if device.is_cuda() => vec![Target::Sm80, Target::Sm90a],
+        None => vec![Target::this_host().ok_or("there is no code generation for this processor".to_string())?],
     };
     load_with(&chosen.program, &chosen.options(targets), device)
 }
@@ -34,7 +34,7 @@ pub fn load(chosen: &Chosen, device: &Device) -> Result<Loaded, Failure> {
 pub fn load_with(program: &Program, options: &Options, device: &Device) -> Result<Loaded, Failure> {
     let start = Instant::now();
     let Compiled { lowered, artifact } = nsa_codegen::compile(program, options)?;
-    let kernel = if device.is_cuda() {
+    let kernel = if device.is_cuda() || device.described_target().is_some() {
         // SAFETY: the artifact comes straight out of the compiler.
         unsafe { Kernel::load(&artifact, device) }?
     } else {

@@ -4,6 +4,7 @@ mod commands;
 mod demo;
 mod failure;
 mod indices;
+mod interpreter;
 mod layout;
 mod loading;
 mod program;
@@ -11,7 +12,7 @@ mod reference;
 mod text;
 
 use clap::{Parser, Subcommand};
-use commands::{bench, build, check, explain, lower, ptx, run};
+use commands::{bench, build, check, explain, lower, ptx, run, vm};
 use std::process::ExitCode;
 
 /// Compiles short tensor programs, Native Sparse Attention first of all, into kernels for GPUs and for the host.
@@ -31,6 +32,7 @@ enum Which {
     Build(build::Arguments),
     Run(run::Arguments),
     Bench(bench::Arguments),
+    Vm(vm::Arguments),
     Demo(commands::demo::Arguments),
 }
 
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Which::Build(arguments) => build::run(&arguments),
         Which::Run(arguments) => run::run(&arguments),
         Which::Bench(arguments) => bench::run(&arguments),
+        Which::Vm(arguments) => vm::run(&arguments),
         Which::Demo(arguments) => commands::demo::run(&arguments),
     };
     match result {

@@ -1,11 +1,9 @@
 //! Writes the conformance programs to a folder, for `tests/conformance/record.py` to run on a GPU.
 
-// The interpreter's side of a program, its tolerance, is for the test.
-#[allow(dead_code)]
 #[path = "../tests/conformance/programs/mod.rs"]
 mod programs;
 
-use programs::Argument;
+use programs::{Argument, Tolerance};
 use serde_json::json;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -28,7 +26,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 } }),
             });
         }
-        let description = json!({ "threads": program.threads, "shared": program.shared, "arguments": arguments });
+        // The recorder compares nothing; what the test allows is written down for the reader.
+        let tolerance = match program.tolerance {
+            Tolerance::Exact => "exact".to_string(),
+            Tolerance::Ulp32(n) => format!("{n} ulp of f32"),
+            Tolerance::Ulp16(n) => format!("{n} ulp of f16"),
+            Tolerance::Absolute32(error) => format!("{error} in f32"),
+        };
+        let description = json!({
+            "target": program.target, "threads": program.threads, "shared": program.shared, "arguments": arguments,
+            "tolerance": tolerance,
+        });
         std::fs::write(folder.join(format!("{}.json", program.name)), description.to_string())?;
         std::fs::write(folder.join(format!("{}.ptx", program.name)), &program.ptx)?;
     }

@@ -85,15 +85,22 @@ pub struct BufferDescription {
 /// Element types of buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
 pub enum BufferElement {
+    /// Unsigned, 8 bits.
     U8,
+    /// Signed, 32 bits.
     I32,
+    /// Unsigned, 32 bits.
     U32,
+    /// Signed, 64 bits.
     I64,
+    /// IEEE half precision.
     F16,
+    /// bfloat16.
     Bf16,
+    /// IEEE single precision.
     F32,
+    /// IEEE double precision.
     F64,
 }
 
@@ -133,20 +140,26 @@ fn one() -> f64 {
 /// An argument of a described launch.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-#[allow(missing_docs)]
 pub enum ArgDescription {
     /// The address of a buffer.
     Buffer(String),
+    /// An unsigned integer of 32 bits.
     U32(u32),
+    /// A signed integer of 32 bits.
     I32(i32),
+    /// An unsigned integer of 64 bits.
     U64(u64),
+    /// A signed integer of 64 bits.
     I64(i64),
+    /// A single-precision number.
     F32(f32),
+    /// A double-precision number.
     F64(f64),
     /// Bytes of any other parameter.
     Bytes(Vec<u8>),
     /// A tensor map over a buffer.
     TensorMap {
+        /// The buffer that holds the tensor from its first byte on.
         buffer: String,
         /// Elements along each axis, the contiguous one first.
         sizes: Vec<u32>,
@@ -154,7 +167,9 @@ pub enum ArgDescription {
         strides: Vec<u64>,
         /// Elements of a tile along each axis.
         tile: Vec<u32>,
+        /// Type of its elements.
         element: MapElement,
+        /// How tiles lie in shared memory.
         #[serde(default)]
         swizzle: Swizzle,
     },

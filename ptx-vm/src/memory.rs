@@ -102,6 +102,19 @@ pub(crate) enum Place {
     Outside { buffer: Option<usize>, offset: u64 },
 }
 
+/// A copy has the contents and knows what was initialised; it has seen no accesses.
+impl Clone for Memory {
+    fn clone(&self) -> Self {
+        let page = |page: &Mutex<Page>| {
+            let page = lock(page);
+            Mutex::new(Page { data: page.data.clone(), written: page.written.clone(), stamps: None })
+        };
+        let buffers = self.buffers.iter();
+        let buffers = buffers.map(|b| Buffer { length: b.length, pages: b.pages.iter().map(page).collect() }).collect();
+        Self { buffers, released: Mutex::default() }
+    }
+}
+
 impl Memory {
     /// Memory without buffers.
     pub fn new() -> Self {

@@ -7,18 +7,28 @@ use std::fmt;
 /// Element types of a tensor map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
 pub enum MapElement {
+    /// Unsigned, 8 bits.
     U8,
+    /// Unsigned, 16 bits.
     U16,
+    /// Unsigned, 32 bits.
     U32,
+    /// Signed, 32 bits.
     S32,
+    /// Unsigned, 64 bits.
     U64,
+    /// Signed, 64 bits.
     S64,
+    /// IEEE half precision.
     F16,
+    /// bfloat16.
     Bf16,
+    /// IEEE single precision.
     F32,
+    /// IEEE double precision.
     F64,
+    /// TensorFloat-32, kept in 32 bits.
     Tf32,
 }
 
@@ -60,15 +70,18 @@ impl MapElement {
 
 /// How 16-byte chunks are permuted in shared memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[allow(missing_docs)]
 pub enum Swizzle {
+    /// As they come.
     #[default]
     #[serde(rename = "none")]
     None,
+    /// Within 32 bytes.
     #[serde(rename = "32B")]
     B32,
+    /// Within 64 bytes.
     #[serde(rename = "64B")]
     B64,
+    /// Within 128 bytes.
     #[serde(rename = "128B")]
     B128,
 }

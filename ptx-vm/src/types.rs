@@ -2,7 +2,6 @@
 
 /// A PTX fundamental type; the width is in [`Type::bytes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
 pub(crate) enum Type {
     Pred,
     B8,

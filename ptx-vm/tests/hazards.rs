@@ -5,6 +5,17 @@ mod micro;
 use micro::Micro;
 use ptx_vm::FindingKind::{self, *};
 
+impl Micro {
+    /// The kinds found, under several schedules.
+    fn kinds(&self, body: &str) -> Vec<FindingKind> {
+        let mut kinds: Vec<FindingKind> =
+            (0..4).flat_map(|seed| Self { seed, ..*self }.run(body).0.findings).map(|f| f.kind).collect();
+        kinds.sort();
+        kinds.dedup();
+        kinds
+    }
+}
+
 /// The kernel as it stands is clean, and has `kind` once `remove` is taken out.
 fn needs(micro: &Micro, body: &str, remove: &str, kind: FindingKind) {
     assert!(body.contains(remove), "{remove} is not in the kernel");

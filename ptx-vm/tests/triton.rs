@@ -6,6 +6,7 @@ mod attention;
 
 use attention::{Attention, Element};
 use ptx_vm::Options;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -76,76 +77,71 @@ fn ampere_kernels_are_right_and_clean() {
 
 #[test]
 fn hopper_kernels_are_right_and_clean() {
+    if triton_version() == "3.6.0" {
+        eprintln!("skipped: Triton 3.6.0 prints no fence.proxy.async between cp.async and wgmma; the interpreter finds it (README.md)");
+        return;
+    }
     run_clean("sm90");
 }
 
-/// Statements whose loss or weakening must show.
-const SYNCHRONISING: [&str; 9] = [
-    "bar.sync",
-    "bar.warp.sync",
-    "cp.async.commit_group",
-    "cp.async.wait_group",
-    "fence.proxy.async",
-    "wgmma.fence",
-    "wgmma.commit_group",
-    "wgmma.wait_group",
-    "mbarrier.",
-];
+/// The release whose kernels the list of equivalent mutants was reviewed for.
+const REVIEWED: &str = "3.9.0";
 
-/// A text with one statement changed.
-struct Mutant {
-    /// The statement, its number among the kernel's synchronising ones, and what was done to it.
-    what: String,
-    text: String,
+/// Lines `kernel: mutant | reason`, of the mutants that compute the same in every order of the warps.
+const EQUIVALENT: &str = include_str!("corpus/equivalent_mutants.txt");
+
+fn triton_version() -> String {
+    let python = std::env::var("PTX_VM_PYTHON").unwrap_or_else(|_| "python3".into());
+    let out = Command::new(python).args(["-c", "import triton; print(triton.__version__)"]).output();
+    out.map(|out| String::from_utf8_lossy(&out.stdout).trim().to_string()).unwrap_or_default()
 }
-
-fn mutants(text: &str) -> Vec<Mutant> {
-    let mut all = Vec::new();
-    let mut start = 0;
-    for line in text.split_inclusive('\n') {
-        let statement = line.trim().trim_end_matches(';');
-        if SYNCHRONISING.iter().any(|s| statement.starts_with(s)) {
-            let with = |new: &str| format!("{}{new}{}", &text[..start], &text[start + line.len()..]);
-            let number = all.len();
-            all.push(Mutant { what: format!("{number}: {statement} deleted"), text: with("\n") });
-            if let Some((wait, left)) = statement.rsplit_once([' ', '\t'])
-                && statement.contains("wait_group")
-                && let Ok(left) = left.parse::<u32>()
-            {
-                let number = all.len();
-                let weaker = format!("{wait} {};\n", left + 1);
-                all.push(Mutant { what: format!("{number}: {statement} weakened"), text: with(&weaker) });
-            }
-        }
-        start += line.len();
-    }
-    all
-}
-
-/// Mutants that compute the right values in every order, and why. Numbers are those of Triton 3.9.0.
-const EQUIVALENT: &[(&str, &str, &str)] = &[];
 
 #[test]
 fn mutants_are_found() {
-    let (mut found, mut harmless, mut missed) = (0, 0, Vec::new());
+    let listed: Vec<&str> = EQUIVALENT
+        .lines()
+        .filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
+        .map(|line| line.split_once(" | ").unwrap_or_else(|| panic!("`{line}` has no reason")).0)
+        .collect();
+    let mut tallies: BTreeMap<String, [usize; 3]> = BTreeMap::new();
+    let (mut used, mut missed) = (Vec::new(), Vec::new());
     for (name, text, attention) in kernels("sm").into_iter().filter(|(name, ..)| name.contains("_bf16_")) {
-        for mutant in mutants(&text) {
+        for mutant in ptx_vm::mutants(&text).unwrap_or_else(|e| panic!("{name}: {e}")) {
             let caught = [(300, 1), (100, 2)].into_iter().any(|(n, seed)| {
                 let options = Options { seed, instruction_limit: 1 << 22, ..Options::default() };
                 let (report, error) = attention.run(&mutant.text, n, 1, &options);
                 !report.is_clean() || error > 2e-2
             });
+            let opcode = mutant.statement.split(' ').next().unwrap_or_default();
+            let tally = tallies.entry(format!("{opcode} {}", mutant.change)).or_default();
+            let at = format!("{name}: {}", mutant.name());
             if caught {
-                found += 1;
-            } else if EQUIVALENT.iter().any(|(kernel, what, _)| name.contains(kernel) && mutant.what == *what) {
-                harmless += 1;
+                tally[0] += 1;
+            } else if listed.contains(&at.as_str()) {
+                tally[1] += 1;
+                used.push(at);
             } else {
-                missed.push(format!("{name}, {}", mutant.what));
+                tally[2] += 1;
+                missed.push(format!("{at} (line {})", mutant.line));
             }
         }
     }
-    if found > 0 {
-        eprintln!("{found} mutants found, {harmless} equivalent, {} missed\n{}", missed.len(), missed.join("\n"));
-        assert!(missed.len() * 19 <= found, "more than 5% missed:\n{}", missed.join("\n"));
+    let found: usize = tallies.values().map(|t| t[0]).sum();
+    if found == 0 {
+        return;
     }
+    println!("{:44} found  equivalent  missed", "");
+    for (what, [found, equivalent, missed]) in &tallies {
+        println!("{what:44} {found:5}  {equivalent:10}  {missed:6}");
+    }
+    let stale: Vec<&&str> = listed.iter().filter(|at| !used.iter().any(|u| u == *at)).collect();
+    let report = format!("missed:\n{}\nlisted, but found or gone:\n{stale:#?}", missed.join("\n"));
+    println!("{found} mutants found, {} equivalent, {} missed", used.len(), missed.len());
+    let version = triton_version();
+    if version != REVIEWED {
+        eprintln!("nothing was asserted: the list of equivalent mutants is that of Triton {REVIEWED}, this is {version}\n{report}");
+        return;
+    }
+    assert!(missed.len() * 19 <= found, "more than 5% are missed\n{report}");
+    assert!(stale.is_empty(), "{report}");
 }

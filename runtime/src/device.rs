@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::cuda::Gpu;
-use nsa_artifact::HostIsa;
+use nsa_artifact::{HostIsa, Target};
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ pub struct Device(pub(crate) Kind);
 pub(crate) enum Kind {
     Host(Host),
     Cuda(Arc<Gpu>),
+    Described(Target),
 }
 
 /// The host: which instruction set to use at most.
@@ -41,6 +42,11 @@ impl Device {
         Gpu::open(ordinal).map(|gpu| Device(Kind::Cuda(Arc::new(gpu))))
     }
 
+    /// No device: plans for it hold code of this target and say what a launch would do ([`crate::Plan::script`]), for others to execute.
+    pub fn described(target: Target) -> Device {
+        Device(Kind::Described(target))
+    }
+
     /// A GPU in a context that the caller already has.
     ///
     /// # Errors
@@ -52,7 +58,7 @@ impl Device {
     /// The CUDA context, if this is a GPU: streams and memory come from it.
     pub fn context(&self) -> Option<&Arc<cudarc::driver::CudaContext>> {
         match &self.0 {
-            Kind::Host(_) => None,
+            Kind::Host(_) | Kind::Described(_) => None,
             Kind::Cuda(gpu) => Some(&gpu.context),
         }
     }
@@ -61,8 +67,13 @@ impl Device {
     pub fn host_isa(&self) -> Option<HostIsa> {
         match &self.0 {
             Kind::Host(host) => host.isas().last().copied(),
-            Kind::Cuda(_) => None,
+            _ => None,
         }
+    }
+
+    /// The target of a device that is only described.
+    pub fn described_target(&self) -> Option<Target> {
+        if let Kind::Described(target) = self.0 { Some(target) } else { None }
     }
 
     /// True for a GPU.
@@ -98,6 +109,7 @@ impl fmt::Display for Device {
                 write!(f, "the host ({})", host.isas().last().map_or("unknown processor", |isa| isa.name()))
             }
             Kind::Cuda(gpu) => f.write_str(&gpu.describe()),
+            Kind::Described(target) => write!(f, "no device ({target})"),
         }
     }
 }
@@ -157,7 +169,7 @@ mod tests {
     fn the_instruction_set_can_be_limited() {
         let isas = |device: Device| match device.0 {
             Kind::Host(host) => host.isas(),
-            Kind::Cuda(_) => Vec::new(),
+            Kind::Cuda(_) | Kind::Described(_) => Vec::new(),
         };
         assert_eq!(isas(Device::host_with(HostIsa::X86_64)), [HostIsa::X86_64]);
         assert!(isas(Device::host()).contains(&HostIsa::X86_64));

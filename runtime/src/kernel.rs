@@ -36,6 +36,8 @@ pub(crate) enum LoadedCode {
         _symbols: HostSymbols,
     },
     Cuda(Module),
+    /// For a device that is only described.
+    Text(String),
 }
 
 /// A program that `nsa_kernel!` compiled into the user's.
@@ -116,6 +118,14 @@ impl Kernel {
                 let load = |v: &Variant| link(manifest, v, *host, symbols);
                 (code, code.variants.iter().map(load).collect::<Result<_, _>>()?)
             }
+            Kind::Described(target) => {
+                let code = manifest.target(*target).ok_or_else(|| no_code(manifest, device.to_string()))?;
+                let load = |v: &Variant| {
+                    let code = LoadedCode::Text(payload(artifact, v)?.to_string());
+                    Ok(LoadedVariant { variant: v.clone(), code })
+                };
+                (code, code.variants.iter().map(load).collect::<Result<_, Error>>()?)
+            }
         };
         let (manifest, target) = (manifest.clone(), code.target);
         Ok(Kernel(Arc::new(Loaded { manifest, device: device.clone(), target, variants })))
@@ -148,7 +158,7 @@ impl Kernel {
     pub fn host_isa(&self) -> Option<HostIsa> {
         self.0.variants.iter().find_map(|v| match &v.code {
             LoadedCode::Host { isa, .. } => Some(*isa),
-            LoadedCode::Cuda(_) => None,
+            LoadedCode::Cuda(_) | LoadedCode::Text(_) => None,
         })
     }
 }
@@ -178,15 +188,18 @@ fn gpu_code<'m>(manifest: &'m Manifest, gpu: &Gpu) -> Result<&'m TargetCode, Err
 }
 
 fn load_ptx(artifact: &Artifact, variant: &Variant, gpu: &Gpu) -> Result<LoadedVariant, Error> {
-    let program = &artifact.manifest().name;
+    let module = Module::load(gpu, &artifact.manifest().name, payload(artifact, variant)?, &variant.kernels)?;
+    Ok(LoadedVariant { variant: variant.clone(), code: LoadedCode::Cuda(module) })
+}
+
+/// The text of a variant's code.
+fn payload<'a>(artifact: &'a Artifact, variant: &Variant) -> Result<&'a str, Error> {
     let payload = variant.code.payload();
-    let ptx = artifact.text(payload).ok_or_else(|| Error::Load {
-        program: program.clone(),
+    artifact.text(payload).ok_or_else(|| Error::Load {
+        program: artifact.manifest().name.clone(),
         reason: format!("payload `{payload}` is not text"),
         log: String::new(),
-    })?;
-    let module = Module::load(gpu, program, ptx, &variant.kernels)?;
-    Ok(LoadedVariant { variant: variant.clone(), code: LoadedCode::Cuda(module) })
+    })
 }
 
 /// Finds the entries of a variant for the best instruction set of this processor.

@@ -1,5 +1,9 @@
 //! Plans: everything about a shape that can be prepared, and launches.
 
+mod script;
+
+pub use script::{Script, ScriptLaunch, ScriptMemory, ScriptWord};
+
 use crate::batch::{Batch, Dims};
 use crate::cuda::{self, Gpu};
 use crate::device::Kind;
@@ -79,6 +83,8 @@ struct Launch {
 enum Owned {
     Host { threads: Threads, tables: Vec<Memory>, workspaces: Vec<Memory> },
     Cuda { gpu: Arc<Gpu>, tables: Vec<CudaSlice<u8>>, workspaces: Vec<CudaSlice<u8>> },
+    /// Nothing: the tables' contents and the workspaces' sizes. Addresses are places in this list.
+    Described(Vec<ScriptMemory>),
 }
 
 /// Where a launch goes.
@@ -170,6 +176,9 @@ impl Plan {
         match &self.memory {
             Owned::Host { workspaces, .. } => workspaces.iter().map(Memory::bytes).sum(),
             Owned::Cuda { workspaces, .. } => workspaces.iter().map(CudaSlice::num_bytes).sum(),
+            Owned::Described(memory) => {
+                memory.iter().map(|m| if let ScriptMemory::Workspace(bytes) = m { *bytes } else { 0 }).sum()
+            }
         }
     }
 
@@ -183,6 +192,7 @@ impl Plan {
             Owned::Cuda { gpu, workspaces, .. } => {
                 workspaces.iter_mut().try_for_each(|w| cuda::fill(gpu, w, byte))?;
             }
+            Owned::Described(_) => {}
         }
         Ok(())
     }
@@ -276,7 +286,7 @@ impl Plan {
     /// Finds and checks the view of every parameter.
     fn match_arguments(&mut self, arguments: &[(&str, &View<'_>)]) -> Result<(), Error> {
         let place = match &self.memory {
-            Owned::Host { .. } => Place::Host,
+            Owned::Host { .. } | Owned::Described(_) => Place::Host,
             Owned::Cuda { gpu, .. } => Place::Cuda(gpu.context.ordinal()),
         };
         self.given.fill(None);
@@ -378,6 +388,7 @@ impl Owned {
                 Owned::Host { threads, tables: Vec::new(), workspaces: Vec::new() }
             }
             Kind::Cuda(gpu) => Owned::Cuda { gpu: gpu.clone(), tables: Vec::new(), workspaces: Vec::new() },
+            Kind::Described(_) => Owned::Described(Vec::new()),
         };
         // The first table is what empty views point to.
         owned.table(&[0; EMPTY_BYTES])?;
@@ -388,6 +399,7 @@ impl Owned {
         match self {
             Owned::Host { tables, .. } => tables[0].address(),
             Owned::Cuda { gpu, tables, .. } => cuda::address(gpu, &tables[0]),
+            Owned::Described(_) => 0,
         }
     }
 
@@ -406,6 +418,10 @@ impl Owned {
                 tables.push(memory);
                 Ok(address)
             }
+            Owned::Described(memory) => {
+                memory.push(ScriptMemory::Table(bytes.to_vec()));
+                Ok(memory.len() as u64 - 1)
+            }
         }
     }
 
@@ -423,13 +439,17 @@ impl Owned {
                 workspaces.push(memory);
                 Ok(address)
             }
+            Owned::Described(memory) => {
+                memory.push(ScriptMemory::Workspace(bytes));
+                Ok(memory.len() as u64 - 1)
+            }
         }
     }
 
     /// Waits until the tables are on the device, so that any stream can use them.
     fn finish(&self) -> Result<(), Error> {
         match self {
-            Owned::Host { .. } => Ok(()),
+            Owned::Host { .. } | Owned::Described(_) => Ok(()),
             Owned::Cuda { gpu, .. } => {
                 gpu.context.default_stream().synchronize().map_err(Error::cuda("copying tables to the device"))
             }

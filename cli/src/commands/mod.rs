@@ -8,3 +8,4 @@ pub mod explain;
 pub mod lower;
 pub mod ptx;
 pub mod run;
+pub mod vm;

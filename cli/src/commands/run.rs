@@ -2,6 +2,7 @@
 
 use crate::failure::{Failure, print};
 use crate::indices;
+use crate::interpreter::{self, Interpreted};
 use crate::layout::Lengths;
 use crate::loading::{Loaded, load};
 use crate::program::{Chosen, Source};
@@ -18,7 +19,7 @@ use std::time::Duration;
 pub struct Arguments {
     #[command(flatten)]
     source: Source,
-    /// Where: host, cuda:0, cuda:1, ...
+    /// Where: host, cuda:0, cuda:1, ..., or vm (vm:sm_80, vm:sm_90a): the PTX in the interpreter, which looks for races.
     #[arg(long, default_value = "host")]
     device: String,
     /// Lengths of the sequences of a packed batch, for all run-time axes: 0,15,205
@@ -36,6 +37,12 @@ pub struct Arguments {
     /// Where to write inputs and expected results, for `nsa-run check`.
     #[arg(long, value_name = "FILE.safetensors")]
     case: Option<PathBuf>,
+    /// With --device vm: schedules of the warps to try.
+    #[arg(long, default_value_t = 1)]
+    schedules: u64,
+    /// With --device vm: where to write code, launches, inputs and results, to be replayed on a GPU.
+    #[arg(long, value_name = "FOLDER")]
+    record: Option<PathBuf>,
     /// How much to compare with the reference.
     #[arg(long, value_enum, default_value = "auto")]
     reference: Reference,
@@ -56,16 +63,28 @@ struct Report {
     lengths: BTreeMap<String, Vec<usize>>,
     plan: nsa::Plan,
     differences: BTreeMap<String, Difference>,
-    timing: Timing,
+    /// On a device.
+    timing: Option<Timing>,
+    /// In the interpreter.
+    interpreted: Option<Interpreted>,
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut chosen = arguments.source.load()?;
     let lengths = reference::lengths(&chosen.program, &chosen.sizes, &arguments.lengths)?;
-    for (axis, list) in &lengths {
-        chosen.sizes.insert(axis.clone(), list.iter().copied().max().unwrap_or(0).max(1));
-    }
-    let device: Device = arguments.device.parse()?;
+    let device = match interpreter::target(&arguments.device)? {
+        Some(target) => {
+            // What is interpreted is what `nsa build` makes, for any lengths.
+            chosen.sizes.clear();
+            Device::described(target)
+        }
+        None => {
+            for (axis, list) in &lengths {
+                chosen.sizes.insert(axis.clone(), list.iter().copied().max().unwrap_or(0).max(1));
+            }
+            arguments.device.parse()?
+        }
+    };
     let loaded = load(&chosen, &device)?;
     let mut case = Case { lengths: lengths.clone(), ..Case::default() };
     let mut plan = loaded.kernel.plan(&case.shape())?;
@@ -78,20 +97,33 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         case.write(path)?;
     }
 
-    // What is left in workspaces and results must not matter.
-    plan.fill_workspaces(0xff)?;
-    let mut memory = Memory::new(&plan, &device, &case.inputs)?;
-    let kernels = 0..plan.variant().kernels.len();
-    memory.launch(&mut plan, kernels)?;
-    let results: Tensors = memory.results(&plan)?;
+    let (results, timing, interpreted) = if device.described_target().is_some() {
+        let (results, interpreted) = interpreter::interpret(&plan, &case.inputs, arguments.schedules)?;
+        if let Some(folder) = &arguments.record {
+            interpreter::record(folder, &plan, &case.inputs, &results)?;
+        }
+        (results, None, Some(interpreted))
+    } else {
+        // What is left in workspaces and results must not matter.
+        plan.fill_workspaces(0xff)?;
+        let mut memory = Memory::new(&plan, &device, &case.inputs)?;
+        let kernels = 0..plan.variant().kernels.len();
+        memory.launch(&mut plan, kernels)?;
+        let results: Tensors = memory.results(&plan)?;
+        let timing = time(&mut plan, &mut [memory], Duration::from_secs_f64(arguments.seconds.max(0.0)))?;
+        (results, Some(timing), None)
+    };
     if let Some(path) = &arguments.outputs {
         write_tensors(path, &results)?;
     }
     let differences = case.judge(&results)?;
-    let timing = time(&mut plan, &mut [memory], Duration::from_secs_f64(arguments.seconds.max(0.0)))?;
-    let report = Report { loaded, lengths, plan, differences, timing };
+    let report = Report { loaded, lengths, plan, differences, timing, interpreted };
     let failed: Vec<&str> = report.failed(arguments.tolerance);
     print(&if arguments.json { report.json(&failed) } else { report.text(&chosen, &failed) })?;
+    let findings = report.interpreted.as_ref().map_or(0, |i| i.findings.len());
+    if findings > 0 {
+        return Err(format!("the interpreter found {findings} hazard{}", if findings == 1 { "" } else { "s" }).into());
+    }
     if failed.is_empty() {
         return Ok(());
     }
@@ -130,6 +162,7 @@ impl Report {
             "differences": self.differences,
             "failed": failed,
             "seconds": self.timing,
+            "interpreter": self.interpreted,
             "predicted_seconds": self.predicted(),
             "machine": self.loaded.lowered.machine.name,
         });
@@ -139,7 +172,8 @@ impl Report {
     fn text(&self, chosen: &Chosen, failed: &[&str]) -> String {
         let kernel = &self.loaded.kernel;
         let (name, target, label) = (&chosen.program.name, kernel.target(), &self.plan.variant().label);
-        let mut text = format!("{name} on {}: code for {target}, {label}\n", kernel.device());
+        let device = if self.interpreted.is_some() { "the interpreter".into() } else { kernel.device().to_string() };
+        let mut text = format!("{name} on {device}: code for {target}, {label}\n");
         for (axis, list) in &self.lengths {
             let list: Vec<String> = list.iter().map(usize::to_string).collect();
             text += &format!("  {axis} = {}\n", list.join(", "));
@@ -158,7 +192,10 @@ impl Report {
                 d.relative, d.largest, d.elements
             );
         }
-        let t = &self.timing;
+        if let Some(i) = &self.interpreted {
+            text += &i.text();
+        }
+        let Some(t) = &self.timing else { return text };
         text += &format!("  {} (median of {}, fastest {})", seconds(t.median), t.launches, seconds(t.fastest));
         if let Some(processor) = t.processor {
             text += &format!(", {} of processor time", seconds(processor));

@@ -3,7 +3,7 @@
 use nsa_codegen::emit::nvptx::{Target, emit};
 use nsa_codegen::plan::{Buffer, Kernel, Plan, PlanExtent, Role};
 use nsa_codegen::term::{AxisName, Term, Type};
-use ptx_vm::{Arg, BufferId, Memory, Module, Options};
+use ptx_vm::{Arg, BufferId, Memory, Module, Options, Report};
 use std::collections::HashMap;
 
 /// Values of tensors by name, one sequence after the other.
@@ -142,10 +142,43 @@ pub fn rounded(dtype: Type, x: f64) -> f64 {
     from_bits(dtype, &to_bits(dtype, x))
 }
 
-/// Runs a plan; gives what all results (and workspaces) hold.
-///
-/// Every hazard that the interpreter reports, and every element of a result that nobody wrote, fails the test.
-pub fn run(plan: &Plan, target: Target, lengths: &[(&str, &[i64])], arguments: &Arrays) -> Arrays {
+/// A plan with its arguments in memory, ready to run kernel by kernel.
+pub struct Prepared<'p> {
+    batch: Batch<'p>,
+    pub text: String,
+    pub memory: Memory,
+    buffers: HashMap<&'p str, BufferId>,
+    pub launches: Vec<Launch>,
+}
+
+/// One kernel over its grid.
+pub struct Launch {
+    pub kernel: String,
+    pub entry: String,
+    blocks: u32,
+    threads: u32,
+    shared_bytes: u32,
+    words: Vec<Arg>,
+}
+
+impl Launch {
+    /// Runs the kernel of this launch as `module` has it.
+    pub fn run(&self, module: &Module, memory: &mut Memory, options: &Options) -> Report {
+        module
+            .kernel(&self.entry)
+            .expect("a kernel of the module")
+            .launch(memory, [self.blocks, 1, 1], [self.threads, 1, 1], self.shared_bytes, &self.words, options)
+            .expect("a launch")
+    }
+}
+
+/// Emits a plan and lays its arguments out in memory.
+pub fn prepare<'p>(
+    plan: &'p Plan,
+    target: Target,
+    lengths: &[(&str, &[i64])],
+    arguments: &Arrays,
+) -> Prepared<'p> {
     let code = emit(plan, target).expect("code for the plan");
     let batch = Batch::new(plan, lengths);
     let mut memory = Memory::new();
@@ -167,7 +200,7 @@ pub fn run(plan: &Plan, target: Target, lengths: &[(&str, &[i64])], arguments: &
         buffers.insert(buffer.name.name(), id);
     }
     let sequences = memory.add(&batch.sequences());
-    let module = Module::parse(&code.text).expect("PTX that the interpreter reads");
+    let mut launches = vec![];
     for (kernel, made) in plan.kernels.iter().zip(&code.kernels) {
         let (table, blocks) = batch.tiles(kernel);
         if blocks == 0 {
@@ -182,27 +215,56 @@ pub fn run(plan: &Plan, target: Target, lengths: &[(&str, &[i64])], arguments: &
             words.extend(strides[..strides.len().saturating_sub(1)].iter().map(|s| Arg::I64(*s)));
         }
         assert_eq!(words.len(), made.words as usize);
-        let options = Options { seed: 7, ..Options::default() };
-        let report = module
-            .kernel(&made.entry)
-            .expect("a kernel of the module")
-            .launch(&mut memory, [blocks as u32, 1, 1], [made.threads, 1, 1], made.shared_bytes, &words, &options)
-            .expect("a launch");
-        assert!(report.is_clean(), "{}: {report}", kernel.name);
+        launches.push(Launch {
+            kernel: kernel.name.clone(),
+            entry: made.entry.clone(),
+            blocks: blocks as u32,
+            threads: made.threads,
+            shared_bytes: made.shared_bytes,
+            words,
+        });
     }
-    let mut results = Arrays::new();
-    for buffer in plan.buffers.iter().filter(|b| b.role != Role::Argument) {
-        let bytes = buffer.dtype.bytes() as usize;
-        let id = buffers[buffer.name.name()];
-        let (content, written) = (memory.bytes(id), memory.initialised(id));
-        let mut values = vec![];
-        for at in batch.elements(buffer) {
-            assert!(written[at * bytes], "element {at} of {} was never written", buffer.name.name());
-            values.push(from_bits(buffer.dtype, &content[at * bytes..(at + 1) * bytes]));
+    Prepared { batch, text: code.text, memory, buffers, launches }
+}
+
+impl Prepared<'_> {
+    /// What all results (and workspaces) hold in `memory`; an element that nobody wrote fails the test.
+    pub fn results(&self, memory: &Memory) -> Arrays {
+        let mut results = Arrays::new();
+        for buffer in self.batch.plan.buffers.iter().filter(|b| b.role != Role::Argument) {
+            let bytes = buffer.dtype.bytes() as usize;
+            let id = self.buffers[buffer.name.name()];
+            let (content, written) = (memory.bytes(id), memory.initialised(id));
+            let mut values = vec![];
+            for at in self.batch.elements(buffer) {
+                assert!(written[at * bytes], "element {at} of {} was never written", buffer.name.name());
+                values.push(from_bits(buffer.dtype, &content[at * bytes..(at + 1) * bytes]));
+            }
+            results.insert(buffer.name.name().into(), values);
         }
-        results.insert(buffer.name.name().into(), values);
+        results
     }
-    results
+
+    /// The bytes of all results and workspaces, with which of them were written.
+    pub fn contents(&self, memory: &Memory) -> Vec<(Vec<u8>, Vec<bool>)> {
+        let buffers = self.batch.plan.buffers.iter().filter(|b| b.role != Role::Argument);
+        let ids = buffers.map(|b| self.buffers[b.name.name()]);
+        ids.map(|id| (memory.bytes(id), memory.initialised(id))).collect()
+    }
+}
+
+/// Runs a plan under a seed of the scheduler; gives what all results (and workspaces) hold.
+///
+/// Every hazard that the interpreter reports, and every element of a result that nobody wrote, fails the test.
+pub fn run(plan: &Plan, target: Target, lengths: &[(&str, &[i64])], arguments: &Arrays, seed: u64) -> Arrays {
+    let prepared = prepare(plan, target, lengths, arguments);
+    let module = Module::parse(&prepared.text).expect("PTX that the interpreter reads");
+    let mut memory = prepared.memory.clone();
+    for launch in &prepared.launches {
+        let report = launch.run(&module, &mut memory, &Options { seed, ..Options::default() });
+        assert!(report.is_clean(), "{}: {report}", launch.kernel);
+    }
+    prepared.results(&memory)
 }
 
 /// Relative RMS error; infinities must agree.

@@ -2,6 +2,7 @@
 mod assembler;
 mod device;
 mod examples;
+mod mutations;
 mod plans;
 mod programs;
 
@@ -61,7 +62,7 @@ fn check_attention(cut: Cut, lengths: &[i64]) {
     for (name, width) in [("q", cut.heads * cut.depth), ("k", cut.depth), ("v", cut.width)] {
         arrays.insert(name.into(), random.values(cut.dtype, tokens * 2 * width as usize));
     }
-    let results = run(&plans::attention(cut), Target::Sm80, &[("t", lengths), ("s", lengths)], &arrays);
+    let results = run(&plans::attention(cut), Target::Sm80, &[("t", lengths), ("s", lengths)], &arrays, 7);
     let (o, lse) = reference(&cut, lengths, &arrays);
     let limit = if cut.dtype == Type::F32 { 1e-5 } else { 5e-3 };
     let found = (error(&results["o"], &o), error(&results["lse"], &lse));

@@ -9,7 +9,7 @@ use nsa_dsl::program::{DType, Extent, Program};
 use nsa_dsl::{Evaluation, Inputs, Settings, compile_source, evaluate};
 
 /// Arguments of a program over packed sequences, rounded as buffers hold them.
-fn arguments(program: &Program, lengths: &[(&str, &[i64])], seed: u64) -> Arrays {
+pub fn arguments(program: &Program, lengths: &[(&str, &[i64])], seed: u64) -> Arrays {
     let mut random = Random(seed);
     let mut arrays = Arrays::new();
     for (_, tensor) in program.params() {
@@ -71,93 +71,134 @@ fn rows_with_other_blocks(evaluation: &Evaluation<'_>, found: &Arrays) -> Vec<bo
     differs
 }
 
-/// Runs all variants of a program on a target and compares every result with the reference.
-fn check(source: &str, settings: Settings, target: Target, lengths: &[(&str, &[i64])]) {
+pub const GPU_TARGETS: [Target; 2] = [Target::Sm80, Target::Sm90a];
+
+pub fn gpu(target: Target) -> nvptx::Target {
+    if target == Target::Sm90a { nvptx::Target::Sm90a } else { nvptx::Target::Sm80 }
+}
+
+/// Seeds of the interpreter's scheduler: each result must come out of each order of the warps.
+const SEEDS: [u64; 3] = [1, 2, 3];
+
+/// A batch: lengths of all run-time axes, per sequence.
+type Sizes<'a> = &'a [(&'a str, &'a [i64])];
+
+/// Runs all variants of a program on both targets, under three seeds, and compares every result with the reference.
+fn check(source: &str, settings: Settings, batches: &[Sizes<'_>]) {
     let program = compile_source("test.nsa", source, &settings).unwrap_or_else(|e| panic!("{e}"));
-    let arrays = arguments(&program, lengths, 11);
-    let mut inputs = Inputs::new();
-    for (name, values) in &arrays {
-        inputs = inputs.real(name, values.clone());
-    }
-    for (axis, own) in lengths {
-        let mut cumulative = vec![0];
-        for length in *own {
-            cumulative.push(cumulative[cumulative.len() - 1] + *length as usize);
+    let lowered = GPU_TARGETS.map(|target| lower(&program, target, &Options::default()).expect("plans"));
+    for lengths in batches {
+        let arrays = arguments(&program, lengths, 11);
+        let mut inputs = Inputs::new();
+        for (name, values) in &arrays {
+            inputs = inputs.real(name, values.clone());
         }
-        inputs = inputs.cumulative(*axis, cumulative);
-    }
-    let expected = evaluate(&program, &inputs).expect("the reference");
-    let evaluation = Evaluation::new(&program, &inputs).expect("the reference");
-    let lowered = lower(&program, target, &Options::default()).expect("plans");
-    for variant in &lowered.variants {
-        let gpu = if target == Target::Sm90a { nvptx::Target::Sm90a } else { nvptx::Target::Sm80 };
-        let found = run(&variant.plan, gpu, lengths, &arrays);
-        let skipped = rows_with_other_blocks(&evaluation, &found);
-        for buffer in variant.plan.buffers.iter().filter(|b| b.role == Role::Result) {
-            let name = buffer.name.name();
-            let reference = expected.get(name).expect("a result").real();
-            let limit = if program.element == DType::F32 { 1e-4 } else { 5e-3 };
-            let (mut mine, mut theirs) = (vec![], vec![]);
-            let per_row = if skipped.is_empty() { 1 } else { reference.len() / skipped.len() };
-            for (at, (x, y)) in found[name].iter().zip(reference).enumerate() {
-                if !skipped.get(at / per_row).is_some_and(|s| *s) {
-                    mine.push(*x);
-                    theirs.push(*y);
+        for (axis, own) in *lengths {
+            let mut cumulative = vec![0];
+            for length in *own {
+                cumulative.push(cumulative[cumulative.len() - 1] + *length as usize);
+            }
+            inputs = inputs.cumulative(*axis, cumulative);
+        }
+        let expected = evaluate(&program, &inputs).expect("the reference");
+        let evaluation = Evaluation::new(&program, &inputs).expect("the reference");
+        for (target, lowered) in GPU_TARGETS.iter().zip(&lowered) {
+            for variant in &lowered.variants {
+                for seed in SEEDS {
+                    let found = run(&variant.plan, gpu(*target), lengths, &arrays, seed);
+                    let skipped = rows_with_other_blocks(&evaluation, &found);
+                    for buffer in variant.plan.buffers.iter().filter(|b| b.role == Role::Result) {
+                        let name = buffer.name.name();
+                        let reference = expected.get(name).expect("a result").real();
+                        let limit = if program.element == DType::F32 { 1e-4 } else { 5e-3 };
+                        let (mut mine, mut theirs) = (vec![], vec![]);
+                        let per_row = if skipped.is_empty() { 1 } else { reference.len() / skipped.len() };
+                        for (at, (x, y)) in found[name].iter().zip(reference).enumerate() {
+                            if !skipped.get(at / per_row).is_some_and(|s| *s) {
+                                mine.push(*x);
+                                theirs.push(*y);
+                            }
+                        }
+                        let error = error(&mine, &theirs);
+                        assert!(
+                            error < limit,
+                            "{name} of {} on {target}, {lengths:?}: error {error}\n{}",
+                            variant.label,
+                            variant.plan
+                        );
+                    }
                 }
             }
-            let error = error(&mine, &theirs);
-            assert!(error < limit, "{name} of {}: error {error}\n{}", variant.label, variant.plan);
         }
     }
 }
 
-fn example(name: &str) -> String {
+pub fn example(name: &str) -> String {
     let path = format!("{}/../examples/{name}.nsa", env!("CARGO_MANIFEST_DIR"));
     std::fs::read_to_string(path).expect("an example")
 }
 
 /// Sizes that an interpreter can do: still several tiles, blocks and warps.
-fn small(group: i64) -> Settings {
+pub fn small(group: i64) -> Settings {
     Settings::default().set("g", 2).set("r", group).set("d", 32).set("e", 16)
 }
-fn small_nsa(group: i64) -> Settings {
+pub fn small_nsa(group: i64) -> Settings {
     small(group).set("L", 8).set("STRIDE", 4).set("BLOCK", 16).set("N", 4).set("WINDOW", 24)
+}
+pub fn mlp_nsa(group: i64) -> Settings {
+    small(group).set("j", 8).set("STRIDE", 4).set("BLOCK", 16).set("N", 4).set("WINDOW", 24).set("u", 32)
+}
+
+/// One sequence of so many tokens, queries and keys alike.
+macro_rules! tokens {
+    ($($n:expr),*) => { [$(&[("t", &[$n as i64][..]), ("s", &[$n as i64][..])][..]),*] };
 }
 
 #[test]
 fn full_attention() {
-    check(&example("full_attention"), small(4), Target::Sm80, &[("t", &[70, 0, 3]), ("s", &[70, 0, 3])]);
-}
-
-#[test]
-fn full_attention_after_a_prefix() {
-    check(&example("full_attention"), small(2), Target::Sm90a, &[("t", &[1, 9]), ("s", &[150, 20])]);
+    let settings = || small(4).set("g", 1);
+    check(&example("full_attention"), settings(), &tokens!(1, 2, 15, 31, 32, 33, 63, 64, 65, 127));
+    check(&example("full_attention"), small(4), &[&[("t", &[30, 0, 3]), ("s", &[30, 0, 3])]]);
+    check(&example("full_attention"), settings(), &[&[("t", &[1, 9]), ("s", &[150, 20])]]);
 }
 
 #[test]
 fn window() {
-    check(&example("window"), Settings::default(), Target::Sm80, &[("t", &[40]), ("s", &[40])]);
+    let settings = || small(4).set("g", 1).set("WINDOW", 24);
+    check(&example("window"), settings(), &tokens!(1, 2, 15, 31, 32, 33, 63, 64, 65, 127));
+    check(&example("window"), Settings::default(), &tokens!(17));
 }
 
 #[test]
-fn nsa() {
-    check(&example("nsa"), small_nsa(16), Target::Sm80, &[("t", &[130, 5, 0]), ("s", &[130, 5, 0])]);
+fn nsa_in_short_sequences() {
+    check(&example("nsa"), small_nsa(4).set("g", 1), &tokens!(1, 2, 15, 31, 32, 33));
 }
 
 #[test]
-fn nsa_with_small_groups() {
-    for group in [1, 3] {
-        check(&example("nsa"), small_nsa(group), Target::Sm90a, &[("t", &[75]), ("s", &[75])]);
+fn nsa_in_longer_sequences() {
+    check(&example("nsa"), small_nsa(2).set("g", 1), &tokens!(63, 64, 65, 127));
+}
+
+#[test]
+fn nsa_in_batches() {
+    check(&example("nsa"), small_nsa(4), &[&[("t", &[40, 0, 5]), ("s", &[40, 0, 5])]]);
+    check(&example("nsa"), small_nsa(16).set("g", 1), &[&[("t", &[1, 9]), ("s", &[110, 20])]]);
+}
+
+#[test]
+fn nsa_with_other_groups() {
+    for group in [1, 3, 5] {
+        check(&example("nsa"), small_nsa(group).set("g", 1), &tokens!(75));
     }
 }
 
 #[test]
-fn nsa_in_f32() {
-    check(&example("nsa"), small_nsa(4).element(DType::F32), Target::Sm80, &[("t", &[90]), ("s", &[90])]);
+fn nsa_in_other_types() {
+    check(&example("nsa"), small_nsa(4).set("g", 1).element(DType::F32), &tokens!(70));
+    check(&example("nsa"), small_nsa(4).set("g", 1).element(DType::F16), &tokens!(50));
 }
 
 #[test]
 fn nsa_with_mlp_compression() {
-    let settings = small(2).set("j", 8).set("STRIDE", 4).set("BLOCK", 16).set("N", 4).set("WINDOW", 24).set("u", 32);
-    check(&example("nsa_mlp"), settings, Target::Sm80, &[("t", &[60]), ("s", &[60])]);
+    check(&example("nsa_mlp"), mlp_nsa(2).set("g", 1), &tokens!(1, 15, 33, 65));
 }

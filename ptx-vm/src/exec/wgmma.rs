@@ -67,9 +67,11 @@ fn chunk(m: &mut Machine<'_>, warp: &mut Warp, cx: Cx, address: usize) -> [u8; 1
         return [0; 16];
     }
     if m.tracks() {
-        m.check_async_read(cx, 0, cx.block, address, 16);
-        m.hold(cx.block, address, 16);
-        warp.wgmma.open.held.push((address, 16));
+        m.hold_async_read(cx, cx.block, address);
+        match warp.wgmma.open.held.last_mut() {
+            Some((start, length)) if *start + *length == address => *length += 16,
+            _ => warp.wgmma.open.held.push((address, 16)),
+        }
     }
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&m.blocks[cx.block].shared.data[address..address + 16]);

@@ -125,6 +125,24 @@ impl Machine<'_> {
         }
     }
 
+    /// The same for the 16 aligned bytes of one row of an operand, which stay held until [`Self::unhold`].
+    #[inline(always)]
+    pub fn hold_async_read(&mut self, cx: Cx, block: usize, offset: usize) {
+        let view = &self.views[cx.me];
+        let mut plain = true;
+        for word in &mut self.blocks[block].shared.words[offset / 4..offset / 4 + 4] {
+            let agent = usize::from(word.agent);
+            plain &= word.written == 0xf
+                && word.flags & PENDING == 0
+                && (agent == cx.me || word.clock <= view.of(agent))
+                && (word.flags & ASYNC != 0 || word.clock <= view.fenced_of(agent));
+            word.readers = word.readers.saturating_add(1);
+        }
+        if !plain {
+            self.check_async_read(cx, 0, block, offset, 16);
+        }
+    }
+
     fn write_ordered_async(&self, me: usize, word: &super::shared::Word) -> bool {
         // Lanes of one warp: the proxy fence that must follow is what orders them.
         word.agent as usize == me || self.write_ordered(me, super::shared::ANY_LANE, word)

@@ -48,6 +48,23 @@ impl Arithmetic {
     /// `c` plus the dot product of a row with each column; results are patterns as [`Arithmetic::dot`] gives them.
     #[inline]
     pub fn dot_columns(&self, row: &Terms, columns: &Columns, c: [f32; WIDTH]) -> [u32; WIDTH] {
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has the instructions.
+            return unsafe { self.dot_columns_avx2(row, columns, c) };
+        }
+        self.dot_columns_anywhere(row, columns, c)
+    }
+
+    /// The same code, compiled for wider vectors.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn dot_columns_avx2(&self, row: &Terms, columns: &Columns, c: [f32; WIDTH]) -> [u32; WIDTH] {
+        self.dot_columns_anywhere(row, columns, c)
+    }
+
+    #[inline(always)]
+    fn dot_columns_anywhere(&self, row: &Terms, columns: &Columns, c: [f32; WIDTH]) -> [u32; WIDTH] {
         let short = match self.block {
             _ if !row.finite || !columns.finite => None,
             4 => self.blocks_of_columns::<4>(row, columns, c),

@@ -90,8 +90,8 @@ def record(folder, name):
         cuda.cuModuleUnload(module)
 
 
-def main():
-    folder, output = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+def open_device():
+    """Makes the first GPU's primary context current; returns the compute capability."""
     check(cuda.cuInit(0), "cuInit")
     device, context = ctypes.c_int(), ctypes.c_void_p()
     check(cuda.cuDeviceGet(ctypes.byref(device), 0), "cuDeviceGet")
@@ -100,7 +100,17 @@ def main():
     major, minor = ctypes.c_int(), ctypes.c_int()
     cuda.cuDeviceGetAttribute(ctypes.byref(major), 75, device)
     cuda.cuDeviceGetAttribute(ctypes.byref(minor), 76, device)
-    target = output / f"sm_{major.value}{minor.value}"
+    name = ctypes.create_string_buffer(256)
+    version = ctypes.c_int()
+    cuda.cuDeviceGetName(name, 256, device)
+    cuda.cuDriverGetVersion(ctypes.byref(version))
+    print(f"{name.value.decode()}, CUDA {version.value // 1000}.{version.value % 1000 // 10}")
+    return f"{major.value}{minor.value}"
+
+
+def main():
+    folder, output = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+    target = output / f"sm_{open_device()}"
     target.mkdir(parents=True, exist_ok=True)
     recorded = refused = 0
     for description in sorted(folder.glob("*.json")):
@@ -114,4 +124,5 @@ def main():
     print(f"{recorded} programs recorded in {target}, {refused} refused")
 
 
-main()
+if __name__ == "__main__":
+    main()

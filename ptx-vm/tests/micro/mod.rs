@@ -1,6 +1,6 @@
 //! Small kernels around a body, for tests of single rules.
 
-use ptx_vm::{Arg, FindingKind, Memory, Module, Options, Report};
+use ptx_vm::{Arg, Memory, Module, Options, Report};
 
 /// A kernel with registers `%r0..31`, `%d0..15` (64-bit), `%p0..7`, `%f0..63`, a shared array `tile` of 8 KiB, a shared
 /// barrier object `bar` and a buffer of 4 KiB whose address is in `%d0`; `%r0` is the thread's number.
@@ -45,15 +45,5 @@ impl Micro {
             .unwrap_or_else(|e| panic!("{e}"));
         let words = memory.bytes(out).chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
         (report, words)
-    }
-
-    /// The kinds found, under several schedules.
-    #[allow(dead_code, reason = "not every test file asks for it")]
-    pub fn kinds(&self, body: &str) -> Vec<FindingKind> {
-        let mut kinds: Vec<FindingKind> =
-            (0..4).flat_map(|seed| Self { seed, ..*self }.run(body).0.findings).map(|f| f.kind).collect();
-        kinds.sort();
-        kinds.dedup();
-        kinds
     }
 }
