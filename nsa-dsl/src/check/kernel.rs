@@ -112,13 +112,24 @@ impl<'a> Checker<'a> {
         match scope.get(&name.text).map(|(binding, span)| (binding.clone(), span)) {
             Some((Binding::Axis(axis), first)) => {
                 if let Some(size) = written {
-                    // What is written is compared: the size itself may have been set from outside.
+                    // What is written is compared: the size itself may have been set from outside. An axis of a definition
+                    // has its extent from there.
                     let again = self.constant_value(size)?;
-                    let same = self.written_sizes.iter().any(|(other, first)| *other == name.text && *first == again);
+                    let extent = self.axes[axis.0 as usize].extent.clone();
+                    let same = match self.written_sizes.iter().find(|(other, _)| *other == name.text) {
+                        Some((_, first)) => *first == again,
+                        None => matches!((&extent, again), (Some(Extent::Const(n)), Number::Int(m)) if *n == m),
+                    };
                     if !same {
+                        let known = match extent {
+                            Some(Extent::Const(n)) => format!("first here, with {n}"),
+                            Some(Extent::Runtime) => "first here, with an extent given at run time".to_string(),
+                            _ => "first here".to_string(),
+                        };
                         return self.error(
                             Diagnostic::new(size.span, format!("axis `{}` has another extent already", name.text))
-                                .note_at(first, "first here"),
+                                .label(format!("{} values here", again.as_f64()))
+                                .note_at(first, known),
                         );
                     }
                 }
