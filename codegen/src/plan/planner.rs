@@ -1,7 +1,7 @@
 //! From a candidate of the optimiser to a plan: buffers, kernels, rows, columns, grids.
 
 use super::arena::Arena;
-use super::lower::{Block, Lower, Sizes, Untileable, WIDEST};
+use super::lower::{Block, LONGEST, Lower, Sizes, Untileable, WIDEST};
 use super::split::{CHUNK, Splitter, split};
 use super::tiling::Tiling;
 use super::*;
@@ -21,6 +21,12 @@ pub enum PlanError {
     /// A stored tensor with no axes to spread.
     #[error("`{0}` has no axes")]
     NoAxes(String),
+    /// A list that no kernel keeps.
+    #[error("`{list}` lists {count} values; kernels keep lists of at most {LONGEST}")]
+    LongList { list: String, count: i64 },
+    /// A list that is chosen in a way that kernels have no form for.
+    #[error("no kernel can be made that chooses `{list}`: {why}")]
+    List { list: String, why: String },
 }
 
 /// A plan, and what could not be tiled.
@@ -144,8 +150,8 @@ impl<'a> Planner<'a> {
             };
             let declared = tensor.dtype.map(dtype);
             let dtype = match (&tensor.source, declared) {
-                (Source::Top(_), _) => Type::I32,
                 (_, Some(t)) => t,
+                (Source::Value(_) | Source::Top(_), None) if self.program.holds_integers(id) => Type::I32,
                 (Source::Param, None) => self.element,
                 _ if role == Role::Result || factors.contains(&name) => self.element,
                 _ => Type::F32,
@@ -189,7 +195,10 @@ impl<'a> Planner<'a> {
                         untiled.push((kernel_name(group), why));
                     }
                     for root in group {
-                        kernels.push(self.elementwise(root)?);
+                        kernels.push(match self.arena[root.term] {
+                            Term::Top([count, ..]) => self.list(root, count)?,
+                            _ => self.elementwise(root)?,
+                        });
                     }
                 }
             }
@@ -271,9 +280,7 @@ impl<'a> Planner<'a> {
         };
         // Row axes are the tensors' own, or constant ones that a sum folds away.
         rows.retain(|axis| !split.contains(axis) && (defined.contains(axis) || self.constant(*axis).is_some()));
-        if rows.is_empty() && !is_top {
-            return Err(Untileable("a contraction whose first factor has no rows of its own".into()));
-        }
+        // Without any the block has one row: a query of one head that walks a list of its own.
         if is_top && rows.is_empty() {
             // One warp per list: the run-time axis makes the rows.
             rows.extend(defined.iter().copied().filter(|a| self.constant(*a).is_none()));
@@ -377,6 +384,17 @@ impl<'a> Planner<'a> {
         }
         grid.sort_by_key(|g| self.constant(g.axis).is_none());
         Ok(())
+    }
+
+    /// A kernel that chooses a list by scores that are computed one by one.
+    fn list(&mut self, root: &Root, count: Id) -> Result<Kernel, PlanError> {
+        let list = root.tensor.name().to_string();
+        if let Some(count) = self.arena.as_int(count).filter(|n| *n > LONGEST) {
+            return Err(PlanError::LongList { list, count });
+        }
+        let term = super::untile::untile(&mut self.arena, root.term);
+        let scalar = Root { tensor: root.tensor, axes: root.axes.clone(), term };
+        self.tiled(&[scalar]).map_err(|Untileable(why)| PlanError::List { list, why })
     }
 
     /// A kernel in which every element of a tensor is computed on its own.
