@@ -279,8 +279,12 @@ impl<'a> Planner<'a> {
             None => return Err(Untileable("no contraction".into())),
         };
         // Row axes are the tensors' own, or constant ones that a sum folds away.
-        rows.retain(|axis| !split.contains(axis) && (defined.contains(axis) || self.constant(*axis).is_some()));
-        // Without any the block has one row: a query of one head that walks a list of its own.
+        rows.retain(|axis| defined.contains(axis) || self.constant(*axis).is_some());
+        if rows.is_empty() && !is_top {
+            return Err(Untileable("a contraction whose first factor has no rows of its own".into()));
+        }
+        // Where each of them walks a list of its own a block has one row: a query of one head.
+        rows.retain(|axis| !split.contains(axis));
         if is_top && rows.is_empty() {
             // One warp per list: the run-time axis makes the rows.
             rows.extend(defined.iter().copied().filter(|a| self.constant(*a).is_none()));

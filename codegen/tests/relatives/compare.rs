@@ -160,7 +160,9 @@ fn compare(program: &Program, reference: &Evaluation<'_>, found: &Arrays, tolera
         let mine = &found[name];
         assert_eq!(mine.len(), theirs.len(), "{what}: {name}");
         let skip = affected(program, reference, result, &left_out, theirs.len());
-        let kept = |values: &[f64]| values.iter().zip(&skip).filter(|(_, skip)| !**skip).map(|(x, _)| *x).collect::<Vec<f64>>();
+        let kept = |values: &[f64]| {
+            values.iter().zip(&skip).filter(|(_, skip)| !**skip).map(|(x, _)| *x).collect::<Vec<f64>>()
+        };
         let (mine, theirs) = (kept(mine), kept(&theirs));
         assert!(theirs.len() * 2 > skip.len() || skip.is_empty(), "{what}: most of {name} is left out");
         let error = device::error(&mine, &theirs);
@@ -193,7 +195,8 @@ fn affected(
                     rest /= n;
                 }
                 // A list whose axes the result lacks was folded over: any difference counts.
-                let own = lists.axes.iter().zip(free).try_fold(0, |row, (axis, n)| Some(row * n + index.get(axis.as_str())?));
+                let own =
+                    lists.axes.iter().zip(free).try_fold(0, |row, (axis, n)| Some(row * n + index.get(axis.as_str())?));
                 let rows = free.iter().product::<usize>();
                 skip[at] |= match own {
                     Some(row) => differs[first + row],

@@ -12,7 +12,12 @@ const CAUSAL: &[(&str, &[usize])] = &[("t", &[37, 0, 9]), ("s", &[70, 0, 9])];
 
 /// The table of all examples; a test below sees that none is forgotten.
 const EXAMPLES: &[Example] = &[
-    Example { name: "a_shape", sizes: &[("BLOCK", 8), ("FIRST", 2), ("LOCAL", 3)], lengths: CAUSAL, integers: NO_INTEGERS },
+    Example {
+        name: "a_shape",
+        sizes: &[("BLOCK", 8), ("FIRST", 2), ("LOCAL", 3)],
+        lengths: CAUSAL,
+        integers: NO_INTEGERS,
+    },
     Example { name: "alibi", sizes: &[], lengths: CAUSAL, integers: NO_INTEGERS },
     Example {
         name: "block_sparse",
@@ -70,7 +75,12 @@ const EXAMPLES: &[Example] = &[
         },
     },
     Example { name: "window", sizes: &[("WINDOW", 20)], lengths: CAUSAL, integers: NO_INTEGERS },
-    Example { name: "window_with_sinks", sizes: &[("SINKS", 3), ("WINDOW", 20)], lengths: CAUSAL, integers: NO_INTEGERS },
+    Example {
+        name: "window_with_sinks",
+        sizes: &[("SINKS", 3), ("WINDOW", 20)],
+        lengths: CAUSAL,
+        integers: NO_INTEGERS,
+    },
 ];
 
 #[test]

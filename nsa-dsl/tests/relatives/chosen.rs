@@ -49,7 +49,8 @@ fn quest() {
                     (0..D)
                         .map(|c| {
                             // The largest product that any key of the page has.
-                            let products = channel(&case, row.g, c, b, page).into_iter().map(|k| query(&case, row, c) * k);
+                            let products =
+                                channel(&case, row.g, c, b, page).into_iter().map(|k| query(&case, row, c) * k);
                             products.fold(f64::NEG_INFINITY, f64::max)
                         })
                         .sum()
@@ -76,8 +77,9 @@ fn infllm_v2() {
                 let score = |i: usize| -> f64 {
                     (i * stride..i * stride + length).map(|s| case.score(row, s)).sum::<f64>() / length as f64
                 };
-                let weights: Vec<f64> =
-                    (0..compressed).map(|i| if i * stride + length - 1 <= pos { score(i).exp() } else { 0.0 }).collect();
+                let weights: Vec<f64> = (0..compressed)
+                    .map(|i| if i * stride + length - 1 <= pos { score(i).exp() } else { 0.0 })
+                    .collect();
                 let total: f64 = weights.iter().sum();
                 sums.iter_mut().zip(&weights).for_each(|(sum, w)| *sum += if total > 0.0 { w / total } else { 0.0 });
             }

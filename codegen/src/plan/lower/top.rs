@@ -226,14 +226,7 @@ impl Lower<'_> {
     }
 
     /// Computes the new columns of a tile of searched values into a stage; returns the score that reads it.
-    fn stage_band(
-        &mut self,
-        searched: AxisName,
-        tile: i64,
-        staged: &Staged,
-        band: &Domain,
-        ring: u32,
-    ) -> Lowered<Id> {
+    fn stage_band(&mut self, searched: AxisName, tile: i64, staged: &Staged, band: &Domain, ring: u32) -> Lowered<Id> {
         let axis = band.axis;
         let corners = self.corners();
         let here = self.arena.axis(searched);
