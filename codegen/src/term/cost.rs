@@ -9,7 +9,7 @@
 //!   so that what several blocks read at a time stays in the cache.
 //! * How many values a restricted domain has is found by evaluating its bounds at a few sample points of the axes they
 //!   vary over, at the expected sizes.
-//! * Every other value is computed once per combination of the axes it varies over.
+//! * Every other value is computed once per combination of the axes it varies over, by every thread block that needs it.
 //! * Time is the largest of the five (memory, cache, matrix units, scalar units, exponentials) plus a part of the rest,
 //!   which overlaps only partly; more if the grid does not fill the machine; plus the launches.
 
@@ -120,8 +120,8 @@ struct Frame {
     samples: Vec<[i64; 3]>,
 }
 
-/// A frame, the axes that are taken together, and whether within one thread block.
-type VisitKey = (usize, Vec<u32>, bool);
+/// A frame, and the axes that are taken together.
+type VisitKey = (usize, Vec<u32>);
 
 struct Kernel<'a> {
     terms: &'a Terms,
@@ -132,6 +132,8 @@ struct Kernel<'a> {
     definitions: Vec<&'a Definition>,
     /// Axes of the grid with the number of their values that one thread block has.
     tiles: BTreeMap<u32, f64>,
+    /// Thread blocks of the grid.
+    grid: f64,
     frames: Vec<Frame>,
     /// Numbers of values of frames, see `Kernel::visits`.
     visits: RefCell<HashMap<VisitKey, f64>>,
@@ -162,8 +164,8 @@ impl<'a> Kernel<'a> {
         };
         let tiles = BTreeMap::new();
         let (frames, seen, loads) = (Vec::new(), HashSet::new(), BTreeMap::new());
-        let visits = RefCell::default();
-        Kernel { terms, context, machine, facts, types, definitions, tiles, frames, visits, seen, loads, total }
+        let (visits, grid) = (RefCell::default(), 1.0);
+        Kernel { terms, context, machine, facts, types, definitions, tiles, grid, frames, visits, seen, loads, total }
     }
 
     fn cost(mut self) -> KernelCost {
@@ -270,25 +272,26 @@ impl<'a> Kernel<'a> {
             };
             tiles.insert(*axis, tile);
         }
-        self.total.blocks = tiles.iter().map(|(axis, tile)| (self.axis_size(*axis) / tile).ceil()).product();
+        self.grid = tiles.iter().map(|(axis, tile)| (self.axis_size(*axis) / tile).ceil()).product();
+        self.total.blocks = self.grid;
         self.tiles = tiles;
     }
 
-    /// How many combinations of values there are, over the frames at hand and the whole grid.
+    /// How many combinations of values all thread blocks meet. What does not vary over a grid axis is computed by every
+    /// block along it.
     fn count(&self, free: &BTreeSet<Binding>, stack: &[usize]) -> f64 {
-        self.product(free, stack, false)
+        self.in_block(free, stack) * self.grid
     }
 
-    /// As `count`, or only what one thread block meets.
-    fn product(&self, free: &BTreeSet<Binding>, stack: &[usize], block: bool) -> f64 {
+    /// How many combinations of values one thread block meets.
+    fn in_block(&self, free: &BTreeSet<Binding>, stack: &[usize]) -> f64 {
         let mut product = 1.0;
         for (axis, level) in free {
             let frame = stack.iter().rposition(|frame| self.frames[*frame].axis == *axis);
             let finer = |level| free.contains(&(*axis, level));
             let all = match frame {
-                None if block => self.tiles.get(axis).copied().unwrap_or(self.axis_size(*axis)),
-                None => self.axis_size(*axis),
-                Some(place) => self.visits(stack[place], &stack[..place], free, block),
+                None => self.tiles.get(axis).copied().unwrap_or(self.axis_size(*axis)),
+                Some(place) => self.visits(stack[place], &stack[..place], free),
             };
             product *= match level {
                 Level::Element => all,
@@ -301,14 +304,14 @@ impl<'a> Kernel<'a> {
         product
     }
 
-    /// The mean number of values of a frame's axis for one combination of values of the axes in `free`: over all values of
-    /// the other axes that its domain varies over together (a value that several of them visit is counted once), or, in a
-    /// thread block, over the block's values of them.
-    fn visits(&self, frame: usize, stack: &[usize], free: &BTreeSet<Binding>, block: bool) -> f64 {
+    /// The mean number of values of a frame's axis that one thread block meets for one combination of values of the axes
+    /// in `free`: for all of the block's values of the other axes that its domain varies over together. A value that
+    /// several of them visit is counted once.
+    fn visits(&self, frame: usize, stack: &[usize], free: &BTreeSet<Binding>) -> f64 {
         let domain = self.frames[frame].domain;
         let varies = self.facts[usize::from(domain)].free.iter().map(|(axis, _)| *axis);
         let together: Vec<u32> = varies.filter(|axis| !free.iter().any(|(other, _)| other == axis)).collect();
-        let key = (frame, together, block);
+        let key = (frame, together);
         if let Some(known) = self.visits.borrow().get(&key) {
             return *known;
         }
@@ -316,8 +319,8 @@ impl<'a> Kernel<'a> {
         let mut mean = 0.0;
         for sample in 0..SAMPLES {
             // bounds are monotone in practice: their extremes are at the corners
-            let (low, high, most) = self.range(domain, Point { sample, together, block, last: false }, stack);
-            let (last_low, last_high, _) = self.range(domain, Point { sample, together, block, last: true }, stack);
+            let (low, high, most) = self.range(domain, Point { sample, together, last: false }, stack);
+            let (last_low, last_high, _) = self.range(domain, Point { sample, together, last: true }, stack);
             let count = (high.max(last_high) - low.min(last_low) + 1).max(0) as f64;
             mean += count.min(most) / SAMPLES as f64;
         }
@@ -372,13 +375,13 @@ impl<'a> Kernel<'a> {
         match self.terms.nodes[id] {
             Term::Load(ref operands) | Term::List(ref operands) => {
                 let Term::Tensor(name) = self.terms.nodes[operands[0]] else { return };
-                let in_block = self.product(here, stack, true);
+                let in_block = self.in_block(here, stack);
                 let count = if matches!(self.terms.nodes[id], Term::List(_)) {
                     list_length(self.context, name).unwrap_or(1.0)
                 } else {
                     1.0
                 };
-                *self.loads.entry(name.name()).or_default() += in_block * count * self.total.blocks * self.bytes(name);
+                *self.loads.entry(name.name()).or_default() += in_block * count * self.grid * self.bytes(name);
             }
             Term::Mma([domain, a, b]) => {
                 let rows = self.rows(a, b, stack);
@@ -468,7 +471,7 @@ impl<'a> Kernel<'a> {
         }
         let size = self.axis_size(axis);
         let sample = |sample| {
-            let (low, high, _) = self.range(whole, Point { sample, together: &[], block: false, last: false }, stack);
+            let (low, high, _) = self.range(whole, Point { sample, together: &[], last: false }, stack);
             // somewhere inside, elsewhere for every sample and axis
             [low, high, low + ((high - low).max(0) as f64 * fraction(sample, axis as usize + 5)) as i64]
         };
@@ -532,13 +535,10 @@ impl<'a> Kernel<'a> {
                     None => {
                         let size = self.axis_size(number);
                         let at = (size * fraction(point.sample, number as usize)).floor();
-                        let (first, count) = match (point.together.contains(&number), point.block) {
-                            (false, _) => (at, 1.0),
-                            (true, false) => (0.0, size),
-                            (true, true) => {
-                                let tile = self.tiles.get(&number).copied().unwrap_or(1.0);
-                                ((at / tile).floor() * tile, tile)
-                            }
+                        let tile = self.tiles.get(&number).copied().unwrap_or(1.0);
+                        let (first, count) = match point.together.contains(&number) {
+                            false => (at, 1.0),
+                            true => ((at / tile).floor() * tile, tile),
                         };
                         Some(if point.last { first + count - 1.0 } else { first } as i64)
                     }
@@ -561,10 +561,8 @@ impl<'a> Kernel<'a> {
 #[derive(Clone, Copy)]
 struct Point<'a> {
     sample: usize,
-    /// Axes that are not at the sample but at their first or last value.
+    /// Axes that are not at the sample but at their first or last value; of grid axes, the thread block's.
     together: &'a [u32],
-    /// Of grid axes, the thread block's first or last value.
-    block: bool,
     last: bool,
 }
 

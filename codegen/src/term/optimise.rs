@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// Nodes at which saturation stops; programs of the examples' size need a few thousand.
 pub const NODE_LIMIT: usize = 50_000;
+/// How many of the best ways are tried with their folds split.
+const TO_SPLIT: usize = 4;
 /// Iterations at which saturation stops.
 pub const ITERATION_LIMIT: usize = 60;
 
@@ -29,7 +31,8 @@ pub struct Options {
     /// Expected lengths of run-time axes, by name; others are expected to have
     /// [`DEFAULT_SIZE`](super::context::DEFAULT_SIZE) elements.
     pub sizes: BTreeMap<String, i64>,
-    /// At most so many candidates, and beside them always the one that stores every definition that is used.
+    /// At most so many candidates; beside them always the best one whose folds are split, if the machine is not filled
+    /// otherwise, and the one that stores every definition that is used.
     pub candidates: usize,
 }
 
@@ -182,11 +185,14 @@ pub fn optimise_in(terms: &Terms, context: &Context, machine: &Machine, options:
         .iter()
         .map(|way| Considered { stored: way.stored(), split: way.split.clone(), cost: way.cost.clone() })
         .collect();
-    // last of all, what asks least of a planner: every definition that is used stored by itself
+    // a planner may be asked for a split one, and last of all there is what asks least of it
+    let split = ways.iter().position(|way| !way.split.is_empty());
     let plainest = ways.iter().position(|way| way.split.is_empty() && way.stored() == plainest);
-    let plainest = plainest.filter(|place| *place >= options.candidates.max(1)).map(|place| ways[place].clone());
-    ways.truncate(options.candidates.max(1));
-    ways.extend(plainest);
+    let count = options.candidates.max(1);
+    let mut kept: Vec<usize> = (0..count.min(ways.len())).collect();
+    kept.extend([split, plainest].into_iter().flatten().filter(|place| *place >= count));
+    kept.dedup();
+    let ways = kept.into_iter().map(|place| ways[place].clone()).collect();
     Ok(Optimised { candidates: ways, considered, saturation: saturated.saturation })
 }
 
@@ -242,17 +248,23 @@ impl Search<'_> {
         definition.result || matches!(self.terms.nodes[definition.root], Term::Top(_))
     }
 
-    /// For the best way, also the one in which the kernels that do not fill the machine split their folds.
+    /// For the best ways, also those in which the kernels that do not fill the machine split their folds.
     fn split(&mut self) {
-        let Some(best) = self.ways.iter().min_by(|a, b| a.cost.seconds().total_cmp(&b.cost.seconds())) else { return };
+        self.ways.sort_by(|a, b| a.cost.seconds().total_cmp(&b.cost.seconds()));
         let number = |name| self.terms.definitions.iter().position(|definition| definition.tensor == name);
-        let stored = best.terms.definitions.iter().filter_map(|definition| number(definition.tensor)).collect();
-        let small = best.cost.kernels.iter().filter(|kernel| kernel.blocks < self.extractor.machine().units as f64);
-        let split: BTreeSet<usize> =
-            small.flat_map(|kernel| &kernel.definitions).filter_map(|name| number(*name)).collect();
-        if !split.is_empty() {
-            // no way to split them: nothing is added
-            let _ = self.look_at(&Layout { stored, split });
+        let mut layouts = Vec::new();
+        for way in self.ways.iter().take(TO_SPLIT) {
+            let stored = way.terms.definitions.iter().filter_map(|definition| number(definition.tensor)).collect();
+            let small = way.cost.kernels.iter().filter(|kernel| kernel.blocks < self.extractor.machine().units as f64);
+            let split: BTreeSet<usize> =
+                small.flat_map(|kernel| &kernel.definitions).filter_map(|name| number(*name)).collect();
+            if !split.is_empty() {
+                layouts.push(Layout { stored, split });
+            }
+        }
+        for layout in layouts {
+            // no way to split it: nothing is added
+            let _ = self.look_at(&layout);
         }
     }
 

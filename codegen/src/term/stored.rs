@@ -5,17 +5,25 @@ use super::{Definition, TensorName, Term, Terms, Type};
 use egg::{Id, Language};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-/// Which definitions one kernel stores: those that share a fold outside other folds and do not need each other.
+/// Which definitions one kernel stores: those that share a fold outside other folds, do not need each other, and whose axes
+/// one grid has.
 pub fn kernels(terms: &Terms) -> Vec<Vec<&Definition>> {
     let needs = needs(terms);
     let folds: Vec<BTreeSet<Id>> = terms.definitions.iter().map(|d| outermost_folds(terms, d.root)).collect();
     let mut groups: Vec<Vec<usize>> = Vec::new();
     for number in 0..terms.definitions.len() {
+        let independent = |a: usize, b: usize| !needs[a].contains(&b) && !needs[b].contains(&a);
+        // the grid of one must do for the other: another axis would make every block along it repeat the fold
+        let one_grid = |a: usize, b: usize| {
+            let (a, b) = (&terms.definitions[a].axes, &terms.definitions[b].axes);
+            a.iter().all(|axis| b.contains(axis)) || b.iter().all(|axis| a.contains(axis))
+        };
         let joins = |group: &Vec<usize>| {
-            group.iter().any(|other| !folds[*other].is_disjoint(&folds[number]))
-                && group.iter().all(|other| !needs[number].contains(other) && !needs[*other].contains(&number))
-                // what runs in between must not need the group's later members, nor be needed by this one
-                && !(group[0] + 1..number).any(|between| !group.contains(&between) && needs[number].contains(&between) && group.iter().any(|g| needs[between].contains(g)))
+            let shares = group.iter().any(|other| !folds[*other].is_disjoint(&folds[number]));
+            let fits = group.iter().all(|other| independent(number, *other) && one_grid(number, *other));
+            // nothing in between may need the group and be needed by this one
+            let between = needs[number].iter().any(|other| group.iter().any(|member| needs[*other].contains(member)));
+            shares && fits && !between
         };
         match groups.iter_mut().find(|group| joins(group)) {
             Some(group) => group.push(number),

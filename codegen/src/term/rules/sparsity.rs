@@ -43,8 +43,8 @@ pub(super) fn laws() -> Vec<Law> { vec![
         rule("(upto (from ?D ?a) ?e)",        "(from (upto ?D ?e) ?a)",        &[]),
     ]),
     law(TOPIC, "join-bounds", "D up to a, up to b = D up to min(a, b); from a, from b = from max(a, b)", vec![
-        rule("(upto (upto ?D ?a) ?b)", "(upto ?D (imin ?a ?b))", &[]),
-        rule("(from (from ?D ?a) ?b)", "(from ?D (imax ?a ?b))", &[]),
+        computed("(upto (upto ?D ?a) ?b)", |graph, subst| join_bounds(graph, subst, true)),
+        computed("(from (from ?D ?a) ?b)", |graph, subst| join_bounds(graph, subst, false)),
     ]),
 ] }
 
@@ -134,6 +134,58 @@ fn find_weights(graph: &Graph, class: Id, depth: usize, into: &mut Vec<Id>) {
             _ => {}
         }
     }
+}
+
+/// One bound for two: the least (or greatest) of all that they are the least (or greatest) of, each once. Two restrictions
+/// often say the same, in part.
+fn join_bounds(graph: &Graph, subst: &Subst, upper: bool) -> Vec<(PatternAst<Term>, Subst)> {
+    let mut parts = Vec::new();
+    for bound in [subst[var("?a")], subst[var("?b")]] {
+        let bound = graph.find(bound);
+        let mut leaves = Vec::new();
+        extremes(graph, bound, upper, &mut vec![], &mut leaves);
+        parts.extend(leaves);
+    }
+    parts.sort_unstable();
+    parts.dedup();
+    let (mut ast, mut subst) = (PatternAst::default(), subst.clone());
+    let domain = ast.add(ENodeOrVar::Var(var("?D")));
+    let mut joined = None;
+    for (number, part) in parts.into_iter().enumerate() {
+        let name = Var::from_u32(number as u32);
+        subst.insert(name, part);
+        let part = ast.add(ENodeOrVar::Var(name));
+        joined = Some(match joined {
+            None => part,
+            Some(before) if upper => ast.add(ENodeOrVar::ENode(Term::IntMin([before, part]))),
+            Some(before) => ast.add(ENodeOrVar::ENode(Term::IntMax([before, part]))),
+        });
+    }
+    let Some(joined) = joined else { return Vec::new() };
+    ast.add(ENodeOrVar::ENode(if upper { Term::Upto([domain, joined]) } else { Term::From([domain, joined]) }));
+    vec![(ast, subst)]
+}
+
+/// The classes that a class is the least (or greatest) of; itself, if it is no minimum (or maximum).
+fn extremes(graph: &Graph, class: Id, least: bool, open: &mut Vec<Id>, into: &mut Vec<Id>) {
+    let class = graph.find(class);
+    if open.contains(&class) {
+        return;
+    }
+    open.push(class);
+    let pair = graph[class].nodes.iter().find_map(|node| match *node {
+        Term::IntMin(pair) if least => Some(pair),
+        Term::IntMax(pair) if !least => Some(pair),
+        _ => None,
+    });
+    match pair {
+        Some([a, b]) => {
+            extremes(graph, a, least, open, into);
+            extremes(graph, b, least, open, into);
+        }
+        None => into.push(class),
+    }
+    open.pop();
 }
 
 /// The bounds that a domain has already, those that are joined included.
