@@ -13,13 +13,16 @@ use std::collections::{BTreeSet, HashMap};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// Two axes of one tensor that the compiler stores are run-time axes of the grid.
-    #[error("`{tensor}` varies over several run-time axes ({axes}); only one of them can be spread over thread blocks")]
+    #[error(
+        "`{tensor}` varies over several run-time axes ({axes}); a kernel can be spread over one of them only: fold over the \
+         others, or give them a constant extent"
+    )]
     SeveralRuntimeAxes { tensor: String, axes: String },
     /// The optimiser offers nothing of the kind that was asked for.
-    #[error("no candidate to plan")]
+    #[error("no way was found to compute the program (this is a defect of the compiler, please report it)")]
     NoCandidate,
     /// A stored tensor with no axes to spread.
-    #[error("`{0}` has no axes")]
+    #[error("`{0}` is a single number; a kernel stores tensors: give it an axis, as in `{0}[one = 1]`")]
     NoAxes(String),
     /// A list that no kernel keeps.
     #[error("`{list}` lists {count} values; kernels keep lists of at most {LONGEST}")]

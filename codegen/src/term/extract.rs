@@ -73,9 +73,7 @@ impl<'a> Extractor<'a> {
             // A term that mentions an axis over which its value does not vary (an equal term shows that) may stand where
             // the axis has no value: a law has moved it out of what binds the axis.
             let of_class = |id: Id| &graph[id].data;
-            let bound = |term: &&Term| {
-                facts(&graph.analysis.context, term, of_class).free.is_subset(&class.data.free)
-            };
+            let bound = |term: &&Term| facts(&graph.analysis.context, term, of_class).free.is_subset(&class.data.free);
             let mut terms: Vec<&Term> = class.nodes.iter().filter(bound).collect();
             if terms.is_empty() {
                 terms = class.nodes.iter().collect();

@@ -51,9 +51,13 @@ fn examples_assemble_within_the_spill_budget() {
         return;
     };
     let mut faults = vec![];
-    for name in ["full_attention", "window", "nsa", "nsa_mlp"] {
-        let path = format!("{}/../examples/{name}.nsa", env!("CARGO_MANIFEST_DIR"));
-        let source = std::fs::read_to_string(path).expect("an example");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples");
+    let files = std::fs::read_dir(folder).expect("the examples").map(|entry| entry.expect("an entry").path());
+    let mut files: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|e| e == "nsa")).collect();
+    files.sort();
+    for path in files {
+        let name = path.file_stem().and_then(|stem| stem.to_str()).expect("a name");
+        let source = std::fs::read_to_string(&path).expect("an example");
         let program = compile_source(name, &source, &Settings::default()).unwrap_or_else(|e| panic!("{e}"));
         for (target, gpu) in [(Target::Sm80, nvptx::Target::Sm80), (Target::Sm90a, nvptx::Target::Sm90a)] {
             let lowered = lower(&program, target, &Options::default()).expect("plans");

@@ -34,8 +34,14 @@ struct Generator<'a> {
 }
 
 /// Parameters with their axes; `g` is 2, `d` 3, `e` 4, `n` 3.
-const PARAMETERS: [(&str, &[&str]); 6] =
-    [("q", &["t", "g", "d"]), ("k", &["s", "g", "d"]), ("v", &["s", "g", "e"]), ("w", &["d", "e"]), ("x", &["t"]), ("y", &["s"])];
+const PARAMETERS: [(&str, &[&str]); 6] = [
+    ("q", &["t", "g", "d"]),
+    ("k", &["s", "g", "d"]),
+    ("v", &["s", "g", "e"]),
+    ("w", &["d", "e"]),
+    ("x", &["t"]),
+    ("y", &["s"]),
+];
 
 /// The text of a program.
 pub fn program(choices: &[u16]) -> String {
@@ -70,7 +76,8 @@ impl Generator<'_> {
         if !self.chosen && self.choose(3) == 1 {
             self.chosen = true;
             let score = self.float(&Scope { axes: vec!["t", "g", "s"], depth: 2 });
-            let among = self.pick(&["", ", among = b <= pos(t) / 4", ", force = b == pos(t) / 4, among = b <= pos(t) / 4"]);
+            let among =
+                self.pick(&["", ", among = b <= pos(t) / 4", ", force = b == pos(t) / 4, among = b <= pos(t) / 4"]);
             let fold = self.pick(&["sum", "max"]);
             // Keys of a block, and a little that differs between blocks, so that no two scores tie.
             return format!(

@@ -27,7 +27,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[test]
 fn host_kernels_agree_with_the_reference() {
     let programs = std::env::var("NSA_RANDOM_PROGRAMS").ok().and_then(|n| n.parse().ok());
-    let config = Config { cases: programs.unwrap_or(150), failure_persistence: None, max_shrink_iters: 300, ..Config::default() };
+    let config = Config {
+        cases: programs.unwrap_or(150),
+        failure_persistence: None,
+        max_shrink_iters: 300,
+        ..Config::default()
+    };
     // The same programs every time: a failure is no surprise to whoever changed something else.
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let choices = prop::collection::vec(any::<u16>(), 10..90);
