@@ -74,11 +74,11 @@ impl Generator<'_> {
     /// A `let`: a tensor over some axes, or once a list.
     fn definition(&mut self, number: usize) -> String {
         if !self.chosen && self.choose(3) == 1 {
-            self.chosen = true;
             let score = self.float(&Scope { axes: vec!["t", "g", "s"], depth: 2 });
             let among =
                 self.pick(&["", ", among = b <= pos(t) / 4", ", force = b == pos(t) / 4, among = b <= pos(t) / 4"]);
             let fold = self.pick(&["sum", "max"]);
+            self.chosen = true;
             // Keys of a block, and a little that differs between blocks, so that no two scores tie.
             return format!(
                 "let mass[t, g, b < ceil_div(len(s), 4)] = 0.001 * b + {fold}[s] {score} where s / 4 == b;\n    \
