@@ -9,6 +9,8 @@ pub enum Failure {
     Program(Diagnostics),
     /// Anything else, as a sentence.
     Sentence(String),
+    /// The output has said it already.
+    Said,
     /// The reader of the output has gone away (`nsa ptx ... | head`): nothing to say.
     Closed,
 }
@@ -21,7 +23,7 @@ impl Failure {
             Failure::Program(errors) => eprintln!("{}", errors.render(colour)),
             Failure::Sentence(text) if colour => eprintln!("\x1b[1;31merror\x1b[0m: {text}"),
             Failure::Sentence(text) => eprintln!("error: {text}"),
-            Failure::Closed => {}
+            Failure::Said | Failure::Closed => {}
         }
     }
 }

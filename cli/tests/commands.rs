@@ -61,6 +61,39 @@ fn errors_quote_the_source() {
     assert!(stderr(&words("run", &["--device", "gpu"])).contains("`gpu` is no device"));
 }
 
+/// What editors read: places with lines and columns, of characters and not of bytes.
+#[test]
+fn errors_as_json() {
+    let path = file("wrong_for_editors.nsa");
+    let text = "// \u{e4}\u{f6}\u{fc}\nkernel f(x[t, d = 4],\n    k[s, d]) -> y[t, d] {\n    /* \u{e9} */ x + zz\n}\n";
+    std::fs::write(&path, text).expect("written");
+    let output = nsa(&["check", "--json", path.to_str().expect("text")]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    let value: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    let [error] = value["diagnostics"].as_array().expect("a list").as_slice() else { panic!("one error: {value}") };
+    assert_eq!(error["message"], "there is no tensor, axis or constant `zz` here");
+    assert_eq!(error["severity"], "error");
+    let place = &error["place"];
+    assert_eq!(place["file"], path.to_str().expect("text"));
+    assert_eq!(place["start"], serde_json::json!({"line": 4, "column": 17}));
+    assert_eq!(place["end"], serde_json::json!({"line": 4, "column": 19}));
+    assert_eq!(place["library"], false);
+    assert_eq!(value["program"], Value::Null);
+
+    // Errors without a place, and a right program.
+    let output = nsa(&words("check", &["--json", "--set", "NOTHING=3"]));
+    let value: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!(value["diagnostics"][0]["place"], Value::Null);
+    let value: Value = serde_json::from_str(&stdout(&words("check", &["--json"]))).expect("one object");
+    assert_eq!(value["diagnostics"], serde_json::json!([]));
+    let program = &value["program"];
+    assert_eq!(program["name"], "window_attention");
+    assert_eq!(program["arguments"][0], serde_json::json!({"name": "q", "type": "bf16", "axes": ["t", "g", "r", "d"]}));
+    assert_eq!(program["axes"][0], serde_json::json!({"name": "t", "extent": null}));
+    assert_eq!(program["constants"]["WINDOW"], 20.0);
+}
+
 #[test]
 fn every_stage_prints() {
     let marks = [
@@ -77,7 +110,11 @@ fn every_stage_prints() {
     }
     let text = stdout(&words("lower", &["--emit", "ptx", "--target", "aarch64"]));
     assert!(text.contains("_aarch64:"), "assembly for ARM");
-    assert!(stdout(&words("explain", &[])).contains("e-graph:"));
+    let explained = stdout(&words("explain", &[]));
+    for part in ["# many queries", "online-weighted", "> ", "chosen", "occupancy", "plan window_attention"] {
+        assert!(explained.contains(part), "{part}: {explained}");
+    }
+    assert!(stdout(&words("explain", &["--steps"])).len() > 2 * explained.len() / 3);
 }
 
 #[test]

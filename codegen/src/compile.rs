@@ -6,7 +6,7 @@ use crate::emit::{EmitError, host, llvm, nvptx};
 use crate::machine::Machine;
 use crate::package;
 use crate::plan::{Plan, PlanError, Planned, Tiling, plan, verify};
-use crate::term::{self, Candidate, Optimised, translate};
+use crate::term::{self, Candidate, Considered, Explanation, Optimised, translate};
 use nsa_artifact::{Artifact, Bound, Measure, Target};
 use nsa_dsl::Program;
 use std::collections::BTreeMap;
@@ -103,6 +103,12 @@ pub struct Variant {
     pub plan: Plan,
     /// Kernels with contractions that have no tiled form, and why.
     pub untiled: Vec<(String, String)>,
+    /// Everything that was costed for these sizes, cheapest first.
+    pub considered: Vec<Considered>,
+    /// Cheaper candidates that were not taken: what they store, and why.
+    pub refused: Vec<(Vec<&'static str>, String)>,
+    /// The expected lengths of run-time axes that it was costed for.
+    pub sizes: BTreeMap<String, i64>,
 }
 
 /// Compiles a program for all targets of the options.
@@ -150,18 +156,18 @@ pub fn lower(program: &Program, target: Target, options: &Options) -> Result<Low
         term::Options { without: options.without.clone(), sizes: options.sizes.clone(), candidates: CANDIDATES };
     let optimised = term::optimise(&terms, program, machine, &query).map_err(OptimiseError)?;
     let whole = optimised.candidates.iter().filter(|c| c.split.is_empty());
-    let (candidate, planned) = best(whole, program, &tiling)?;
+    let many = best(whole, program, &tiling)?;
     let mut variants = vec![];
-    if let Some(when) = few_rows(&planned.plan, machine) {
+    if let Some(when) = few_rows(&many.planned.plan, machine) {
         let mut few = query.clone();
         few.sizes.insert(when.axis.clone(), 1);
-        let few = term::optimise(&terms, program, machine, &few).map_err(OptimiseError)?;
-        let split = few.candidates.iter().filter(|c| !c.split.is_empty());
-        if let Ok((candidate, planned)) = best(split, program, &tiling.clone().few_rows()) {
-            variants.push(variant("few queries", vec![when], candidate, planned));
+        let found = term::optimise(&terms, program, machine, &few).map_err(OptimiseError)?;
+        let split = found.candidates.iter().filter(|c| !c.split.is_empty());
+        if let Ok(best) = best(split, program, &tiling.clone().few_rows()) {
+            variants.push(best.variant("few queries", vec![when], found.considered, few.sizes));
         }
     }
-    variants.push(variant("many queries", vec![], candidate, planned));
+    variants.push(many.variant("many queries", vec![], optimised.considered.clone(), query.sizes));
     for variant in &variants {
         let faults = verify(&variant.plan);
         if !faults.is_empty() {
@@ -187,8 +193,24 @@ pub fn llvm_text(plan: &Plan, target: Target) -> Result<String, CompileError> {
 /// How many candidates go on to planning.
 const CANDIDATES: usize = 16;
 
-fn variant(label: &'static str, when: Vec<Bound>, candidate: Candidate, planned: Planned) -> Variant {
-    Variant { label, when, candidate, plan: planned.plan, untiled: planned.untiled }
+/// A candidate with its plan, and what was cheaper but not taken.
+struct Best {
+    candidate: Candidate,
+    planned: Planned,
+    refused: Vec<(Vec<&'static str>, String)>,
+}
+
+impl Best {
+    fn variant(
+        self,
+        label: &'static str,
+        when: Vec<Bound>,
+        considered: Vec<Considered>,
+        sizes: BTreeMap<String, i64>,
+    ) -> Variant {
+        let Best { candidate, planned: Planned { plan, untiled }, refused } = self;
+        Variant { label, when, candidate, plan, untiled, considered, refused, sizes }
+    }
 }
 
 /// The first candidate of those with the fewest contractions that have no tiled form: such a kernel costs far more than the
@@ -197,21 +219,42 @@ fn best<'a>(
     candidates: impl Iterator<Item = &'a Candidate>,
     program: &Program,
     tiling: &Tiling,
-) -> Result<(Candidate, Planned), PlanError> {
-    let mut best: Option<(Candidate, Planned)> = None;
-    let mut failure = None;
+) -> Result<Best, PlanError> {
+    let mut best: Option<Best> = None;
+    let (mut failure, mut refused) = (None, vec![]);
     for candidate in candidates {
         match plan(&candidate.terms, program, tiling) {
-            Ok(planned) if best.as_ref().is_none_or(|(_, b)| planned.untiled.len() < b.untiled.len()) => {
-                best = Some((candidate.clone(), planned));
+            Ok(planned) if best.as_ref().is_none_or(|b| planned.untiled.len() < b.planned.untiled.len()) => {
+                if let Some(Best { candidate, planned, .. }) = best.take() {
+                    let each = planned.untiled.iter().map(|(kernel, why)| format!("{kernel} has no tiled form: {why}"));
+                    refused.push((candidate.stored(), each.collect::<Vec<_>>().join("; ")));
+                }
+                best = Some(Best { candidate: candidate.clone(), planned, refused: refused.clone() });
             }
             Ok(_) => {}
-            Err(e) => {
-                failure.get_or_insert(e);
+            Err(error) => {
+                refused.push((candidate.stored(), error.to_string()));
+                failure.get_or_insert(error);
             }
         }
     }
     best.ok_or_else(|| failure.unwrap_or(PlanError::NoCandidate))
+}
+
+/// The laws that lead from a program to a variant, definition by definition.
+///
+/// # Errors
+/// The options are not those that the variant was made with.
+pub fn derivation(
+    program: &Program,
+    lowered: &Lowered,
+    variant: &Variant,
+    options: &Options,
+) -> Result<Vec<Explanation>, CompileError> {
+    let sizes = variant.sizes.clone();
+    let query = term::Options { without: options.without.clone(), sizes, candidates: CANDIDATES };
+    let (terms, chosen) = (translate(program), &variant.candidate.terms);
+    Ok(term::explain(&terms, chosen, program, lowered.machine, &query).map_err(OptimiseError)?)
 }
 
 /// When a plan's widest grid leaves most of a machine idle: few values of the run-time axis that its rows are cut from.

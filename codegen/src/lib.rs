@@ -6,4 +6,4 @@ mod package;
 pub mod plan;
 pub mod term;
 
-pub use compile::{CompileError, Compiled, Lowered, Options, Variant, compile, llvm_text, lower};
+pub use compile::{CompileError, Compiled, Lowered, Options, Variant, compile, derivation, llvm_text, lower};

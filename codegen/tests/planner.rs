@@ -17,7 +17,7 @@ fn plan_of(axes: &[(&str, i64)], params: &[(&str, &[&str])], definitions: &[(&st
         axes: vec![],
         tensors: vec![],
         results: vec![],
-        exprs: vec![],
+        exprs: vec![Expr::Num(0.0)],
         constants: vec![],
     };
     for (name, n) in axes {

@@ -37,7 +37,8 @@
 //! compiler's business.
 //!
 //! *Results.* The body's last expression, or several in round brackets, are the results, along the axes that the signature
-//! declares: `-> (o[t, g, e], lse: f32[t, g])`.
+//! declares: `-> (o[t, g, e], lse: f32[t, g])`. What varies along no run-time axis, such as `-> o[g, e]`, has a value for each
+//! sequence of a packed batch: its first axis in memory is one that nobody writes, `sequence`.
 //!
 //! *Types.* A value is integer, floating or a condition. Integers are 64-bit; `/` between two of them is floor division
 //! (`1 / 2` is 0; write `0.5`), `%` its remainder; divisors must be positive whatever the lengths are. An integer among

@@ -7,7 +7,8 @@
 //! # When things are evaluated, and as what
 //!
 //! * A program describes **one sequence**. A packed batch runs it once per sequence; every run-time axis then has its own
-//!   length per sequence, 0 included, and its elements lie one sequence after the other in memory.
+//!   length per sequence, 0 included, and its elements lie one sequence after the other in memory. Where there are run-time
+//!   axes, definitions along constant axes only have one more, `sequence`, first: a derived axis of one value per sequence.
 //! * Integers are 64-bit; `/` on them is floor division and `%` its remainder (never negative for a positive divisor).
 //! * Floating values are real numbers in the reference (f64). In kernels everything is f32, except that **the two factors
 //!   of a contraction** (a `Sum` over a product of two values that vary along the summed axis, on tensor cores) are
@@ -291,6 +292,24 @@ impl Program {
     /// The expression with this id.
     pub fn expr(&self, id: ExprId) -> &Expr {
         &self.exprs[id.0 as usize]
+    }
+    /// Whether an expression is an integer (else it is floating or a condition).
+    pub fn is_integer(&self, id: ExprId) -> bool {
+        match self.expr(id) {
+            Expr::Int(_) | Expr::Axis(_) | Expr::Len(_) | Expr::IntBin(..) => true,
+            Expr::Load(tensor, _) => self.holds_integers(*tensor),
+            Expr::Select(_, a, _) | Expr::StopGradient(a) => self.is_integer(*a),
+            _ => false,
+        }
+    }
+    /// Whether a tensor's elements are integers.
+    pub fn holds_integers(&self, id: TensorId) -> bool {
+        let tensor = self.tensor(id);
+        match &tensor.source {
+            Source::Param => tensor.dtype == Some(DType::I32),
+            Source::Value(root) => self.is_integer(*root),
+            Source::Top(_) => true,
+        }
     }
     /// The parameters, in the order of the signature.
     pub fn params(&self) -> impl Iterator<Item = (TensorId, &Tensor)> {

@@ -2,13 +2,25 @@
 
 use nsa_dsl::{Settings, compile_source, parse};
 use proptest::prelude::*;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
-const EXAMPLES: [&str; 4] = [
-    include_str!("../../examples/nsa.nsa"),
-    include_str!("../../examples/nsa_mlp.nsa"),
-    include_str!("../../examples/full_attention.nsa"),
-    include_str!("../../examples/window.nsa"),
-];
+/// The texts of all example programs.
+fn examples() -> &'static [String] {
+    static EXAMPLES: OnceLock<Vec<String>> = OnceLock::new();
+    EXAMPLES.get_or_init(|| {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples");
+        let mut files: Vec<PathBuf> =
+            std::fs::read_dir(folder).expect("the examples").map(|entry| entry.expect("an entry").path()).collect();
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "nsa"));
+        files.sort();
+        files.iter().map(|file| std::fs::read_to_string(file).expect("readable")).collect()
+    })
+}
+
+/// Longest time that any one text may take: a hundred times what the slowest here takes on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Words of the language and a few that are not.
 const WORDS: &[&str] = &[
@@ -97,8 +109,14 @@ const WORDS: &[&str] = &[
     "*/",
 ];
 
+/// Constants of the examples, and a name that is none.
+const CONSTANTS: &[&str] = &[
+    "d", "e", "g", "r", "n", "m", "L", "STRIDE", "BLOCK", "PAGE", "N", "FIRST", "LOCAL", "WINDOW", "REACH", "nothing",
+];
+
 /// Everything that can be done with a text; programs that compile are printed too.
 fn exercise(text: &str) {
+    let start = Instant::now();
     if let Ok(file) = parse("program.nsa", text) {
         let printed = file.to_string();
         let again = parse("printed.nsa", &printed).unwrap_or_else(|errors| panic!("{errors}\nof\n{text}"));
@@ -113,6 +131,7 @@ fn exercise(text: &str) {
     {
         assert_eq!(errors.locate(&tokens).len(), errors.iter().count());
     }
+    assert!(start.elapsed() < PATIENCE, "{:?} for\n{}", start.elapsed(), &text.chars().take(500).collect::<String>());
 }
 
 /// Splits a program into words and the spaces between.
@@ -130,8 +149,8 @@ fn words(text: &str) -> Vec<String> {
 
 fn mutated() -> impl Strategy<Value = String> {
     let edit = (any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..5u8, prop::sample::select(WORDS));
-    (prop::sample::select(&EXAMPLES[..]), prop::collection::vec(edit, 1..6)).prop_map(|(example, edits)| {
-        let mut words = words(example);
+    (prop::sample::select(examples()), prop::collection::vec(edit, 1..6)).prop_map(|(example, edits)| {
+        let mut words = words(&example);
         for (at, other, kind, word) in edits {
             let (at, other) = (at.index(words.len()), other.index(words.len()));
             match kind {
@@ -171,18 +190,21 @@ proptest! {
     fn mutated_examples(text in mutated()) {
         exercise(&text);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_settings(name in prop::sample::select(WORDS), value in any::<i64>(), size in -3..70i64) {
-        for example in EXAMPLES {
-            for constant in ["d", "L", "STRIDE", "BLOCK", "N", "WINDOW", name] {
-                for value in [value, size] {
-                    let settings = Settings::default().set(constant, value);
-                    if let Ok(program) = compile_source("program.nsa", example, &settings) {
-                        prop_assert!(!program.to_string().is_empty());
-                    }
-                }
-            }
+    fn any_settings(
+        example in prop::sample::select(examples()),
+        changes in prop::collection::vec((prop::sample::select(CONSTANTS), any::<i64>(), -3..70i64, any::<bool>()), 1..4),
+    ) {
+        let settings = changes.into_iter().fold(Settings::default(), |settings, (name, wide, small, is_small)| {
+            settings.set(name, if is_small { small } else { wide })
+        });
+        if let Ok(program) = compile_source("program.nsa", &example, &settings) {
+            prop_assert!(!program.to_string().is_empty());
         }
     }
 }
@@ -191,15 +213,15 @@ proptest! {
 #[test]
 fn deep_texts() {
     for text in [
-        "(".repeat(300_000),
+        "(".repeat(50_000),
         "[".repeat(100) + &"]".repeat(100),
-        format!("kernel a(q[t]) -> o[t] {{ {} }}", "q[".repeat(50_000) + &"]".repeat(50_000)),
-        format!("kernel a(q[t]) -> o[t] {{ {}q }}", "!".repeat(100_000)),
-        format!("kernel a(q[t]) -> o[t] {{ {}q }}", "sum[t] ".repeat(50_000)),
-        format!("kernel a(q[t]) -> o[t] {{ q{} }}", " * q".repeat(100_000)),
-        format!("kernel a(q[t]) -> o[t] {{ {} q }}", "let x = q;".repeat(3_000)),
-        format!("kernel a(q[t]) -> o[t] {{ {} {{ q }} else {{ q }} }}", "if t < 1 { q } else ".repeat(20_000)),
-        "const A = 1;".repeat(20_000),
+        format!("kernel a(q[t]) -> o[t] {{ {} }}", "q[".repeat(5_000) + &"]".repeat(5_000)),
+        format!("kernel a(q[t]) -> o[t] {{ {}q }}", "!".repeat(20_000)),
+        format!("kernel a(q[t]) -> o[t] {{ {}q }}", "sum[t] ".repeat(5_000)),
+        format!("kernel a(q[t]) -> o[t] {{ q{} }}", " * q".repeat(20_000)),
+        format!("kernel a(q[t]) -> o[t] {{ {} q }}", "let x = q;".repeat(1_000)),
+        format!("kernel a(q[t]) -> o[t] {{ {} {{ q }} else {{ q }} }}", "if t < 1 { q } else ".repeat(3_000)),
+        "const A = 1;".repeat(5_000),
     ] {
         exercise(&text);
     }

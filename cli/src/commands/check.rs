@@ -2,29 +2,48 @@
 
 use crate::failure::{Failure, print};
 use crate::program::Source;
-use nsa_dsl::program::Extent;
+use nsa_dsl::program::{Extent, Program, TensorId};
+use nsa_dsl::{Diagnostics, SourceId, Span};
+use serde_json::{Value, json};
 
 /// Check a program: report its errors, or what its axes and constants are.
 #[derive(clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
     source: Source,
+    /// Errors and what the program is as one JSON object, for editors.
+    #[arg(long)]
+    json: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let program = arguments.source.load()?.program;
+    match arguments.source.load() {
+        Ok(chosen) if arguments.json => {
+            print(&format!("{}\n", json!({"diagnostics": [], "program": described(&chosen.program)})))
+        }
+        Ok(chosen) => print(&summary(&chosen.program)),
+        Err(Failure::Program(errors)) if arguments.json => {
+            print(&format!("{}\n", json!({"diagnostics": diagnostics(&errors), "program": null})))?;
+            Err(Failure::Said)
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// A parameter or result as written: `q: bf16[t, d]`.
+fn tensor(program: &Program, id: TensorId) -> String {
+    let tensor = program.tensor(id);
+    let axes: Vec<&str> = tensor.axes.iter().map(|axis| program.axis(*axis).name.as_str()).collect();
+    format!("{}: {}[{}]", tensor.name, tensor.dtype.map_or("", |dtype| dtype.name()), axes.join(", "))
+}
+
+fn summary(program: &Program) -> String {
     let mut text = format!("{}: no errors\n", program.name);
-    let tensor = |id: &nsa_dsl::program::TensorId| {
-        let t = program.tensor(*id);
-        let axes: Vec<&str> = t.axes.iter().map(|a| program.axis(*a).name.as_str()).collect();
-        let dtype = t.dtype.map_or("", |d| d.name());
-        format!("{}: {dtype}[{}]", t.name, axes.join(", "))
-    };
     for (id, _) in program.params() {
-        text += &format!("  argument {}\n", tensor(&id));
+        text += &format!("  argument {}\n", tensor(program, id));
     }
     for id in &program.results {
-        text += &format!("  result   {}\n", tensor(id));
+        text += &format!("  result   {}\n", tensor(program, *id));
     }
     for axis in &program.axes {
         match axis.extent {
@@ -36,5 +55,65 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     for (name, value) in &program.constants {
         text += &format!("  constant {name} = {value}\n");
     }
-    print(&text)
+    text
+}
+
+/// What a program is, as data: signature, axes, constants.
+fn described(program: &Program) -> Value {
+    let tensors = |ids: Vec<TensorId>| -> Vec<Value> {
+        let tensors = ids.into_iter().map(|id| program.tensor(id));
+        tensors
+            .map(|tensor| {
+                let axes: Vec<&str> = tensor.axes.iter().map(|axis| program.axis(*axis).name.as_str()).collect();
+                json!({"name": tensor.name, "type": tensor.dtype.map(|dtype| dtype.name()), "axes": axes})
+            })
+            .collect()
+    };
+    let axes: Vec<Value> = program
+        .axes
+        .iter()
+        .map(|axis| match axis.extent {
+            Extent::Const(n) => json!({"name": axis.name, "extent": n}),
+            Extent::Runtime => json!({"name": axis.name, "extent": null}),
+            Extent::Derived(extent) => json!({"name": axis.name, "extent": program.expr_text(extent)}),
+        })
+        .collect();
+    let constants: serde_json::Map<String, Value> =
+        program.constants.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    json!({
+        "name": program.name,
+        "arguments": tensors(program.params().map(|(id, _)| id).collect()),
+        "results": tensors(program.results.clone()),
+        "axes": axes,
+        "constants": constants,
+    })
+}
+
+/// Every error with its places. Lines and columns count from 1, columns in characters; an end is the place after the last
+/// character.
+fn diagnostics(errors: &Diagnostics) -> Vec<Value> {
+    let place = |span: Option<Span>| match span {
+        None => Value::Null,
+        Some(span) => {
+            let (start, end) = errors.lines(span);
+            json!({
+                "file": errors.file_name(span.source),
+                "library": span.source != SourceId::USER,
+                "start": {"line": start.line, "column": start.column},
+                "end": {"line": end.line, "column": end.column},
+            })
+        }
+    };
+    let one = |error: &nsa_dsl::Diagnostic| {
+        let notes = error.notes.iter().map(|note| json!({"message": note.message, "place": place(note.span)}));
+        json!({
+            "severity": "error",
+            "message": error.message,
+            "label": error.label,
+            "place": place(error.span),
+            "notes": notes.collect::<Vec<_>>(),
+            "help": error.help,
+        })
+    };
+    errors.iter().map(one).collect()
 }

@@ -12,10 +12,10 @@ pub mod scalar;
 #[derive(Debug, thiserror::Error)]
 pub enum EmitError {
     /// The plan says something that the target has no code for, or that contradicts itself.
-    #[error("cannot emit kernel code: {0}")]
+    #[error("no code could be made for a kernel: {0} (this is a defect of the compiler, please report it)")]
     Plan(String),
     /// LLVM refused what was built: a defect of the compiler, not of the program.
-    #[error("LLVM rejected the generated module: {0}")]
+    #[error("LLVM rejected the generated code: {0} (this is a defect of the compiler, please report it)")]
     Llvm(String),
     /// The linked LLVM lacks a target or an instruction.
     #[error("the linked LLVM has no {0}")]

@@ -2,7 +2,7 @@
 
 use super::arena::Arena;
 use super::in_place::sums_in_place;
-use super::lower::{Block, Lower, Sizes, Untileable, WIDEST};
+use super::lower::{Block, LONGEST, Lower, Sizes, Untileable, WIDEST};
 use super::split::{CHUNK, Splitter, split};
 use super::tiling::Tiling;
 use super::*;
@@ -14,7 +14,10 @@ use std::collections::{BTreeSet, HashMap};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// Two axes of one tensor that the compiler stores are run-time axes of the grid.
-    #[error("`{tensor}` varies over several run-time axes ({axes}); only one of them can be spread over thread blocks")]
+    #[error(
+        "`{tensor}` varies over several run-time axes ({axes}); a kernel can be spread over one of them only: fold over the \
+         others, or give them a constant extent"
+    )]
     SeveralRuntimeAxes {
         /// The tensor.
         tensor: String,
@@ -22,11 +25,27 @@ pub enum PlanError {
         axes: String,
     },
     /// The optimiser offers nothing of the kind that was asked for.
-    #[error("no candidate to plan")]
+    #[error("no way was found to compute the program (this is a defect of the compiler, please report it)")]
     NoCandidate,
     /// A stored tensor with no axes to spread.
-    #[error("`{0}` has no axes")]
+    #[error("`{0}` is a single number; a kernel stores tensors: give it an axis, as in `{0}[one = 1]`")]
     NoAxes(String),
+    /// A list that no kernel keeps.
+    #[error("`{list}` lists {count} values; kernels keep lists of at most {LONGEST}")]
+    LongList {
+        /// The list.
+        list: String,
+        /// Its entries.
+        count: i64,
+    },
+    /// A list that is chosen in a way that kernels have no form for.
+    #[error("no kernel can be made that chooses `{list}`: {why}")]
+    List {
+        /// The list.
+        list: String,
+        /// What stands in the way.
+        why: String,
+    },
 }
 
 /// A plan, and what could not be tiled.
@@ -153,8 +172,8 @@ impl<'a> Planner<'a> {
             };
             let declared = tensor.dtype.map(dtype);
             let dtype = match (&tensor.source, declared) {
-                (Source::Top(_), _) => Type::I32,
                 (_, Some(t)) => t,
+                (Source::Value(_) | Source::Top(_), None) if self.program.holds_integers(id) => Type::I32,
                 (Source::Param, None) => self.element,
                 _ if role == Role::Result || factors.contains(&name) => self.element,
                 _ => Type::F32,
@@ -206,7 +225,10 @@ impl<'a> Planner<'a> {
                         untiled.push((kernel_name(group), why));
                     }
                     for root in group {
-                        kernels.push(self.elementwise(root)?);
+                        kernels.push(match self.arena[root.term] {
+                            Term::Top([count, ..]) => self.list(root, count)?,
+                            _ => self.elementwise(root)?,
+                        });
                     }
                 }
             }
@@ -304,10 +326,12 @@ impl<'a> Planner<'a> {
             None => return Err(Untileable("no contraction".into())),
         };
         // Row axes are the tensors' own, or constant ones that a sum folds away.
-        rows.retain(|axis| !split.contains(axis) && (defined.contains(axis) || self.constant(*axis).is_some()));
+        rows.retain(|axis| defined.contains(axis) || self.constant(*axis).is_some());
         if rows.is_empty() && !is_top {
             return Err(Untileable("a contraction whose first factor has no rows of its own".into()));
         }
+        // Where each of them walks a list of its own a block has one row: a query of one head.
+        rows.retain(|axis| !split.contains(axis));
         if is_top && rows.is_empty() {
             // One warp per list: the run-time axis makes the rows.
             rows.extend(defined.iter().copied().filter(|a| self.constant(*a).is_none()));
@@ -410,6 +434,17 @@ impl<'a> Planner<'a> {
         }
         grid.sort_by_key(|g| self.constant(g.axis).is_none());
         Ok(())
+    }
+
+    /// A kernel that chooses a list by scores that are computed one by one.
+    fn list(&mut self, root: &Root, count: Id) -> Result<Kernel, PlanError> {
+        let list = root.tensor.name().to_string();
+        if let Some(count) = self.arena.as_int(count).filter(|n| *n > LONGEST) {
+            return Err(PlanError::LongList { list, count });
+        }
+        let term = super::untile::untile(&mut self.arena, root.term);
+        let scalar = Root { tensor: root.tensor, label: root.label, axes: root.axes.clone(), term };
+        self.tiled(&[scalar]).map_err(|Untileable(why)| PlanError::List { list, why })
     }
 
     /// A kernel in which every element of a tensor is computed on its own.

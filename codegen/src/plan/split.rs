@@ -28,6 +28,7 @@ pub struct Splitter {
 /// Replaces every fold in chunks of a root. Returns the definitions of the chunks' values, to be computed first.
 pub fn split(arena: &mut Arena, root: &mut Root, splitter: &mut Splitter) -> Vec<Root> {
     let Splitter { chunks, tile, axes: all_axes, done } = splitter;
+    let name = root.label.name();
     let mut parts = vec![];
     let mut folds: Vec<(Id, Id, Id)> = vec![];
     let (mut stack, mut seen) = (vec![root.term], BTreeSet::new());
@@ -43,9 +44,19 @@ pub fn split(arena: &mut Arena, root: &mut Root, splitter: &mut Splitter) -> Vec
         }
         stack.extend(arena[id].children());
     }
-    for (number, (fold, monoid, inner)) in folds.into_iter().enumerate() {
+    // A fold inside the body of another one is cut first: operands are older than what is made of them.
+    folds.sort();
+    for number in 0..folds.len() {
+        let (fold, monoid, inner) = folds[number];
+        let mut replace = |arena: &mut Arena, folds: &mut [(Id, Id, Id)], whole: Id| {
+            root.term = arena.replace(root.term, fold, whole);
+            for (outer, _, inner) in &mut folds[number + 1..] {
+                *outer = arena.replace(*outer, fold, whole);
+                *inner = arena.replace(*inner, fold, whole);
+            }
+        };
         if let Some(whole) = done.get(&fold) {
-            root.term = arena.replace(root.term, fold, *whole);
+            replace(arena, &mut folds, *whole);
             continue;
         }
         let limited = Limit { chunks: *chunks, tile: *tile, done: HashMap::new() }.term(arena, inner);
@@ -54,7 +65,7 @@ pub fn split(arena: &mut Arena, root: &mut Root, splitter: &mut Splitter) -> Vec
             Term::Fold([_, domain, _]) => arena.domain_axis(domain),
             _ => None,
         };
-        let prefix = format!("{}_part{number}", root.label.name());
+        let prefix = format!("{name}_part{number}");
         // `term` is a component of the fold; `of` is what of the fold's body it depends on.
         let mut store = |arena: &mut Arena, suffix: &str, term: Id, of: &[Id]| {
             let tensor = TensorName::new(&format!("{prefix}{suffix}"));
@@ -86,7 +97,7 @@ pub fn split(arena: &mut Arena, root: &mut Root, splitter: &mut Splitter) -> Vec
         let all = arena.add(Term::All(all));
         let whole = arena.add(Term::Fold([monoid, all, merged]));
         done.insert(fold, whole);
-        root.term = arena.replace(root.term, fold, whole);
+        replace(arena, &mut folds, whole);
     }
     parts
 }

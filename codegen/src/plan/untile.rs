@@ -92,38 +92,88 @@ impl Untile {
 
     /// What one element contributes, from what one tile does.
     fn tile_body(&mut self, arena: &mut Arena, tile: Id) -> Id {
-        match arena[tile].clone() {
-            // A fold over the tile with the outer fold's monoid: its body.
-            Term::Fold([_, domain, body]) if matches!(arena[domain], Term::Inner(_)) => body,
-            Term::Mma([_, a, b]) => arena.add(Term::Mul([a, b])),
-            // The element of an online softmax: (max of s, sums of exp(s - max) w) comes from (s, w).
-            Term::Pair([max, weights]) => {
-                let Term::Fold([_, _, score]) = arena[max].clone() else { return tile };
-                let shifted = arena.add(Term::Shift([score, max]));
-                let weight = arena.add(Term::Exp(shifted));
-                let weights = self.weights(arena, weights, weight);
-                arena.add(Term::Pair([score, weights]))
-            }
-            _ => tile,
+        // The element of an online softmax: (max of s, sums of exp(s - max) w) comes from (s, w).
+        if let Term::Pair([max, weights]) = arena[tile].clone() {
+            let Term::Fold([_, _, score]) = arena[max].clone() else { return tile };
+            let shifted = arena.add(Term::Shift([score, max]));
+            let weight = arena.add(Term::Exp(shifted));
+            let weights = weights_of(arena, weights, weight);
+            return arena.add(Term::Pair([score, weights]));
         }
+        element(arena, tile)
     }
+}
 
-    /// The weights `w` from `(fold add (inner D) (* p w))`, `(mma (inner D) p w)` or `(fold add (inner D) p)`.
-    fn weights(&mut self, arena: &mut Arena, id: Id, p: Id) -> Id {
-        match arena[id].clone() {
-            Term::Pair([a, b]) => {
-                let (a, b) = (self.weights(arena, a, p), self.weights(arena, b, p));
-                arena.add(Term::Pair([a, b]))
-            }
-            Term::Mma([_, a, b]) if a == p => b,
-            Term::Mma([_, a, b]) if b == p => a,
-            Term::Fold([_, _, body]) if body == p => arena.num(1.0),
-            Term::Fold([_, _, body]) => match arena[body] {
-                Term::Mul([a, b]) if a == p => b,
-                Term::Mul([a, b]) if b == p => a,
-                _ => id,
-            },
-            _ => id,
+/// The weights `w` from sums over a tile of `p w`.
+fn weights_of(arena: &mut Arena, id: Id, p: Id) -> Id {
+    if let Term::Pair([a, b]) = arena[id].clone() {
+        let (a, b) = (weights_of(arena, a, p), weights_of(arena, b, p));
+        return arena.add(Term::Pair([a, b]));
+    }
+    let product = element(arena, id);
+    // Where the factor cannot be seen it is divided out; what has weight 0 contributes nothing whatever it is.
+    without(arena, product, p).unwrap_or_else(|| arena.add(Term::Ratio([product, p])))
+}
+
+/// What one element contributes to a fold over a tile. Factors that do not vary inside the tile may stand outside of it.
+fn element(arena: &mut Arena, tile: Id) -> Id {
+    let folds = |arena: &Arena, id: Id| arena.contains(id, &|t| matches!(t, Term::Inner(_)));
+    match arena[tile].clone() {
+        Term::Fold([_, domain, body]) if matches!(arena[domain], Term::Inner(_)) => body,
+        Term::Mma([_, a, b]) => arena.add(Term::Mul([a, b])),
+        // The fold is the outermost of all: a factor may have folds over the tile of its own, such as the tile's maximum.
+        Term::Mul([a, b]) if folds(arena, a) && !is_weight(arena, a) => {
+            let a = element(arena, a);
+            arena.add(Term::Mul([a, b]))
         }
+        Term::Mul([a, b]) if folds(arena, b) => {
+            let b = element(arena, b);
+            arena.add(Term::Mul([a, b]))
+        }
+        Term::Div([a, b]) => {
+            let a = element(arena, a);
+            arena.add(Term::Div([a, b]))
+        }
+        Term::Neg(a) => {
+            let a = element(arena, a);
+            arena.add(Term::Neg(a))
+        }
+        _ => tile,
+    }
+}
+
+/// Whether a factor is an exponential: what a tile of an online softmax multiplies with.
+fn is_weight(arena: &Arena, id: Id) -> bool {
+    matches!(arena[id], Term::Exp(_))
+}
+
+/// A product without one of its factors; None if it is not one of them.
+fn without(arena: &mut Arena, product: Id, factor: Id) -> Option<Id> {
+    if product == factor {
+        return Some(arena.num(1.0));
+    }
+    match arena[product].clone() {
+        Term::Mul([a, b]) => {
+            if a == factor {
+                return Some(b);
+            }
+            if b == factor {
+                return Some(a);
+            }
+            if let Some(a) = without(arena, a, factor) {
+                return Some(arena.add(Term::Mul([a, b])));
+            }
+            let b = without(arena, b, factor)?;
+            Some(arena.add(Term::Mul([a, b])))
+        }
+        Term::Div([a, b]) => {
+            let a = without(arena, a, factor)?;
+            Some(arena.add(Term::Div([a, b])))
+        }
+        Term::Neg(a) => {
+            let a = without(arena, a, factor)?;
+            Some(arena.add(Term::Neg(a)))
+        }
+        _ => None,
     }
 }

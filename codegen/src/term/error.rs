@@ -41,9 +41,15 @@ impl fmt::Display for Error {
                 write!(f, "there is no axis `{name}`; the axes are {}", known.join(", "))
             }
             Error::Underivable { definition } => {
-                write!(f, "`{definition}` cannot be computed from the arguments and the stored definitions")
+                write!(
+                    f,
+                    "no way was found to compute `{definition}` (this is a defect of the compiler, please report it)"
+                )
             }
-            Error::Malformed { message } => write!(f, "the term is malformed: {message}"),
+            Error::Malformed { message } => write!(
+                f,
+                "the program was translated wrongly: {message} (this is a defect of the compiler, please report it)"
+            ),
         }
     }
 }

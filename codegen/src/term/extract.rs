@@ -7,7 +7,7 @@
 
 use super::build::Builder;
 use super::context::{Context, TensorRole};
-use super::facts::{Graph, Level};
+use super::facts::{Graph, Level, facts};
 use super::price::{Visits, completes, is_chunk, own};
 use super::{Definition, TensorName, Term};
 use crate::machine::Machine;
@@ -70,9 +70,16 @@ impl<'a> Extractor<'a> {
         let visits = Visits::of(graph, &ids);
         let classes = ids.iter().map(|id| {
             let class = &graph[*id];
-            let mut nodes: Vec<Node> = class
-                .nodes
-                .iter()
+            // A term that mentions an axis over which its value does not vary (an equal term shows that) may stand where
+            // the axis has no value: a law has moved it out of what binds the axis.
+            let of_class = |id: Id| &graph[id].data;
+            let bound = |term: &&Term| facts(&graph.analysis.context, term, of_class).free.is_subset(&class.data.free);
+            let mut terms: Vec<&Term> = class.nodes.iter().filter(bound).collect();
+            if terms.is_empty() {
+                terms = class.nodes.iter().collect();
+            }
+            let mut nodes: Vec<Node> = terms
+                .into_iter()
                 .map(|term| Node {
                     term: term.clone(),
                     operands: term.children().iter().map(|child| number[&graph.find(*child)]).collect(),

@@ -88,25 +88,6 @@ impl Translator<'_> {
         children.into()
     }
 
-    /// Whether an expression is an integer.
-    fn is_int(&self, id: p::ExprId) -> bool {
-        use p::Expr::*;
-        match self.program.expr(id) {
-            Int(_) | Axis(_) | Len(_) | IntBin(..) => true,
-            Load(tensor, _) => {
-                let tensor = self.program.tensor(*tensor);
-                match tensor.source {
-                    p::Source::Top(_) => true,
-                    p::Source::Value(expr) => self.is_int(expr),
-                    p::Source::Param => tensor.dtype == Some(p::DType::I32),
-                }
-            }
-            Select(_, a, _) | StopGradient(a) => self.is_int(*a),
-            Num(_) | Bool(_) | ToFloat(_) | Unary(..) | Binary(..) | Cast(..) | Compare(..) | And(..) | Or(..) => false,
-            Not(_) | Member(..) | Fold { .. } => false,
-        }
-    }
-
     fn expr(&mut self, id: p::ExprId) -> Id {
         if let Some(term) = self.done.get(&id) {
             return *term;
@@ -176,7 +157,7 @@ impl Translator<'_> {
                 Term::Cast([dtype, self.expr(*a)])
             }
             Compare(op, a, b) => {
-                let int = self.is_int(*a) && self.is_int(*b);
+                let int = program.is_integer(*a) && program.is_integer(*b);
                 let (a, b) = (self.expr(*a), self.expr(*b));
                 match (op, int) {
                     (p::Compare::Eq, true) => Term::IntEq([a, b]),

@@ -36,7 +36,7 @@ impl Text<'_> {
             axes: vec![],
             tensors: vec![],
             results: vec![],
-            exprs: vec![],
+            exprs: vec![Expr::Num(0.0)],
             constants: vec![],
         };
         for (name, n) in self.axes {

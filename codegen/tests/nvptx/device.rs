@@ -76,7 +76,9 @@ impl<'p> Batch<'p> {
     fn elements(&self, buffer: &Buffer) -> Vec<usize> {
         let (strides, packed) = (self.strides(buffer), self.packed(buffer));
         let mut offsets = vec![];
-        for (sequence, lengths) in self.lengths.iter().enumerate() {
+        // What is along constant axes only is the same for all sequences.
+        let own = if packed.is_some() { self.lengths.len() } else { 1 };
+        for (sequence, lengths) in self.lengths.iter().take(own).enumerate() {
             let shape: Vec<i64> = buffer.axes.iter().map(|a| lengths[a]).collect();
             let start = packed.map_or(0, |at| self.offset(buffer.axes[at], sequence) * strides[at]);
             for flat in 0..shape.iter().product::<i64>() {
@@ -173,12 +175,7 @@ impl Launch {
 }
 
 /// Emits a plan and lays its arguments out in memory.
-pub fn prepare<'p>(
-    plan: &'p Plan,
-    target: Target,
-    lengths: &[(&str, &[i64])],
-    arguments: &Arrays,
-) -> Prepared<'p> {
+pub fn prepare<'p>(plan: &'p Plan, target: Target, lengths: &[(&str, &[i64])], arguments: &Arrays) -> Prepared<'p> {
     let code = emit(plan, target).expect("code for the plan");
     let batch = Batch::new(plan, lengths);
     let mut memory = Memory::new();

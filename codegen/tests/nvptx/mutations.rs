@@ -91,8 +91,9 @@ fn mutants_are_found() {
             let lowered = lower(&program, target, &Options::default()).expect("plans");
             for variant in &lowered.variants {
                 let start = std::time::Instant::now();
-                let stages = sizes(name, &variant.label)
-                    .map(|sizes| Stage::new(prepare(&variant.plan, gpu(target), sizes, &arguments(&program, sizes, 3))));
+                let stages = sizes(name, variant.label).map(|sizes| {
+                    Stage::new(prepare(&variant.plan, gpu(target), sizes, &arguments(&program, sizes, 3)))
+                });
                 let kernel = |entry: &str| {
                     let launch = stages.iter().flat_map(|s| &s.prepared.launches).find(|l| l.entry == entry);
                     launch.map_or(entry, |l| &l.kernel).to_string()

@@ -14,7 +14,8 @@ pub fn arguments(program: &Program, lengths: &[(&str, &[i64])], seed: u64) -> Ar
     let mut arrays = Arrays::new();
     for (_, tensor) in program.params() {
         let dtype = nsa_codegen::plan::dtype(tensor.dtype.unwrap_or(program.element));
-        let sequences = lengths.first().map_or(1, |(_, l)| l.len());
+        let packed = tensor.axes.iter().any(|axis| !matches!(program.axis(*axis).extent, Extent::Const(_)));
+        let sequences = if packed { lengths.first().map_or(1, |(_, l)| l.len()) } else { 1 };
         let mut count = 0;
         for sequence in 0..sequences {
             count += tensor

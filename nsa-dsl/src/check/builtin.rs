@@ -53,8 +53,10 @@ impl Checker<'_> {
             );
         }
         if let Some(argument) = arguments.iter().find(|argument| argument.name.is_some()) {
-            return self
-                .error(Diagnostic::new(argument.value.span, format!("the arguments of `{text}` have no names")));
+            return self.error(
+                Diagnostic::new(argument.value.span, format!("the arguments of `{text}` have no names"))
+                    .help(format!("write the value alone: `{text}(...)`")),
+            );
         }
         if text == "len" || text == "pos" {
             return self.axis_function(scope, name, arguments, span);

@@ -79,10 +79,10 @@ impl<'a> Checker<'a> {
                     found
                 }
                 None if named => {
-                    return self.error(Diagnostic::new(
-                        argument.value.span,
-                        "an argument without a name stands after one with a name",
-                    ));
+                    return self.error(
+                        Diagnostic::new(argument.value.span, "an argument without a name stands after one with a name")
+                            .help("name this one as well, or put it before the others"),
+                    );
                 }
                 None if position >= function.params.len() => {
                     let most = super::index::count(function.params.len(), "argument", "arguments");

@@ -185,7 +185,10 @@ impl<'a> Checker<'a> {
             BinaryOp::Mul => Binary::Mul,
             BinaryOp::Div => Binary::Div,
             _ => {
-                return self.error(Diagnostic::new(left.span.to(right.span), "`%` is for integers"));
+                return self.error(
+                    Diagnostic::new(left.span.to(right.span), "`%` is for integers")
+                        .label("an operand is a floating value"),
+                );
             }
         };
         Ok(Value::new(self.arena.binary(op, a.expr, b.expr), Kind::Float, axes))

@@ -73,9 +73,12 @@ impl Checker<'_> {
                 && let Some((n, m)) = self.fixed_mismatch(axis, by)
             {
                 return self.error(
-                    Diagnostic::new(index.span, "extents differ")
-                        .label(format!("axis `{}` has {m} values", self.axis_name(by)))
-                        .note(format!("this axis of `{name}`, `{}`, has {n}", self.axis_name(axis))),
+                    Diagnostic::new(
+                        index.span,
+                        format!("axis `{}` cannot be indexed by axis `{}`", self.axis_name(axis), self.axis_name(by)),
+                    )
+                    .label(format!("`{}` has {m} values", self.axis_name(by)))
+                    .note(format!("axis `{}` of `{name}` has {n}", self.axis_name(axis))),
                 );
             }
             replaced.push((axis, index_value.axes.clone()));

@@ -2,6 +2,7 @@
 
 use super::Checker;
 use super::index::count;
+use super::report::nearest;
 use super::scope::{Binding, Number, Result, Scope, Value, merge};
 use crate::ast::{self, Argument, AxisDeclaration, ExprKind};
 use crate::diagnostic::Diagnostic;
@@ -16,9 +17,15 @@ impl<'a> Checker<'a> {
     pub(super) fn kernel(&mut self, kernel: &'a ast::Kernel) -> Result<Vec<TensorId>> {
         let mut scope = Scope::new(true);
         // Results keep their names, whatever definitions are called.
-        for result in &kernel.results {
+        for (place, result) in kernel.results.iter().enumerate() {
             if !self.tensor_names.insert(result.name.text.clone()) {
-                self.report(Diagnostic::new(result.name.span, format!("there are two results `{}`", result.name.text)));
+                let first = kernel.results[..place].iter().find(|other| other.name.text == result.name.text);
+                let mut diagnostic =
+                    Diagnostic::new(result.name.span, format!("there are two results `{}`", result.name.text));
+                if let Some(first) = first {
+                    diagnostic = diagnostic.note_at(first.name.span, "first here");
+                }
+                self.report(diagnostic);
             }
         }
         // Sizes in the signature may use one another in any order only if constants come first: they do.
@@ -112,13 +119,24 @@ impl<'a> Checker<'a> {
         match scope.get(&name.text).map(|(binding, span)| (binding.clone(), span)) {
             Some((Binding::Axis(axis), first)) => {
                 if let Some(size) = written {
-                    // What is written is compared: the size itself may have been set from outside.
+                    // What is written is compared: the size itself may have been set from outside. An axis of a definition
+                    // has its extent from there.
                     let again = self.constant_value(size)?;
-                    let same = self.written_sizes.iter().any(|(other, first)| *other == name.text && *first == again);
+                    let extent = self.axes[axis.0 as usize].extent.clone();
+                    let same = match self.written_sizes.iter().find(|(other, _)| *other == name.text) {
+                        Some((_, first)) => *first == again,
+                        None => matches!((&extent, again), (Some(Extent::Const(n)), Number::Int(m)) if *n == m),
+                    };
                     if !same {
+                        let known = match extent {
+                            Some(Extent::Const(n)) => format!("first here, with {n}"),
+                            Some(Extent::Runtime) => "first here, with an extent given at run time".to_string(),
+                            _ => "first here".to_string(),
+                        };
                         return self.error(
                             Diagnostic::new(size.span, format!("axis `{}` has another extent already", name.text))
-                                .note_at(first, "first here"),
+                                .label(format!("{} values here", again.as_f64()))
+                                .note_at(first, known),
                         );
                     }
                 }
@@ -420,10 +438,13 @@ impl<'a> Checker<'a> {
                     return self.error(Diagnostic::new(place_span, format!("`{}` is given twice", NAMES[place])));
                 }
                 None => {
-                    return self.error(
-                        Diagnostic::new(place_span, "`top` has no such argument")
-                            .label("its arguments are `score`, `count`, `force` and `among`"),
-                    );
+                    let near = argument.name.as_ref().and_then(|name| nearest(&name.text, NAMES.into_iter()));
+                    let diagnostic = Diagnostic::new(place_span, "`top` has no such argument");
+                    let known = "its arguments are `score`, `count`, `force` and `among`";
+                    return self.error(match near {
+                        Some(near) => diagnostic.label(format!("did you mean `{near}`?")).note(known),
+                        None => diagnostic.label(known),
+                    });
                 }
             }
         }

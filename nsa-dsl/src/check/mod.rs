@@ -10,6 +10,7 @@ mod index;
 mod kernel;
 mod report;
 mod scope;
+mod sequence;
 
 use crate::arena::Arena;
 use crate::ast;
@@ -218,7 +219,7 @@ impl<'a> Checker<'a> {
             let extent = axis.extent.clone().ok_or(Failed)?;
             axes.push(Axis { name: axis.name.clone(), extent });
         }
-        Ok(Program {
+        let mut program = Program {
             name: kernel.name.text.clone(),
             element: self.element,
             axes,
@@ -226,7 +227,9 @@ impl<'a> Checker<'a> {
             results,
             exprs: std::mem::take(&mut self.arena).into_exprs(),
             constants: self.constants.iter().map(|(name, value, _)| (name.clone(), value.as_f64())).collect(),
-        })
+        };
+        sequence::add(&mut program);
+        Ok(program)
     }
 
     fn element_type(&mut self, dtype: DType, span: Option<Span>) -> DType {

@@ -7,6 +7,9 @@ use crate::diagnostic::Diagnostic;
 use crate::program::*;
 use crate::source::{SourceId, Span};
 
+/// Most names that a message lists.
+const MAX_LISTED: usize = 12;
+
 /// Most errors of a program that are reported: nobody reads more.
 const MAX_ERRORS: usize = 30;
 
@@ -95,6 +98,10 @@ impl Checker<'_> {
             diagnostic = diagnostic.label("unknown axis").note(format!("the axes here are {}", list(&known)));
         } else {
             diagnostic = diagnostic.label("unknown name");
+            let tensors: Vec<String> = scope.names(false).map(String::from).collect();
+            if (1..=MAX_LISTED).contains(&tensors.len()) {
+                diagnostic = diagnostic.note(format!("the tensors here are {}", list(&tensors)));
+            }
         }
         self.error(diagnostic)
     }

@@ -178,13 +178,16 @@ impl Analysis {
         *program.expr(index[*place]) == Expr::Axis(axis) && self.row(program, program.tensor(*tensor)) != Some(*place)
     }
 
-    /// The place of a definition's row axis: its first run-time axis, else its first.
+    /// The place of a definition's row axis: its first run-time axis, else its first. The entries of a list are computed
+    /// together, so that their axis is none.
     fn row(&self, program: &Program, tensor: &Tensor) -> Option<usize> {
-        if tensor.source == Source::Param || tensor.axes.is_empty() {
-            return None;
-        }
-        let runtime = tensor.axes.iter().position(|&axis| program.axis(axis).extent == Extent::Runtime);
-        Some(runtime.unwrap_or(0))
+        let axes = match tensor.source {
+            Source::Param => &[],
+            Source::Value(_) => tensor.axes.as_slice(),
+            Source::Top(_) => &tensor.axes[..tensor.axes.len() - 1],
+        };
+        let runtime = axes.iter().position(|&axis| program.axis(axis).extent == Extent::Runtime);
+        if axes.is_empty() { None } else { Some(runtime.unwrap_or(0)) }
     }
 
     fn plan(&self, program: &Program, tensor: &Tensor) -> Plan {

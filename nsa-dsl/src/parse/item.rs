@@ -195,7 +195,8 @@ fn kernel(context: &Context, input: ParseStream) -> Parsed<Kernel> {
         let (content, span) = group!(context, input, parenthesized, Paren, "the results");
         let results = list(context, &content, declaration)?;
         if results.is_empty() {
-            return Err(Diagnostic::new(span, "a kernel has at least one result"));
+            return Err(Diagnostic::new(span, "a kernel has at least one result")
+                .help("write `-> name[axes]`, or `-> (name[axes], other[axes])`"));
         }
         results
     } else {
@@ -315,7 +316,8 @@ fn definition(context: &Context, input: ParseStream) -> Parsed<Let> {
         let (content, span) = group!(context, input, parenthesized, Paren, "`(`");
         let targets = list(context, &content, target)?;
         if targets.is_empty() {
-            return Err(Diagnostic::new(span, "`let` needs a name"));
+            return Err(Diagnostic::new(span, "`let` needs a name")
+                .help("write `let name = value;` or `let (a, b) = call(...);`"));
         }
         targets
     } else {

@@ -205,7 +205,20 @@ impl Context {
             Some((TokenTree::Group(group), _)) => self.span(group.span_open()),
             _ => self.here(input),
         };
-        Err(Diagnostic::new(span, format!("expected {what}, found {found}")).label(format!("expected {what}")))
+        let mut diagnostic =
+            Diagnostic::new(span, format!("expected {what}, found {found}")).label(format!("expected {what}"));
+        diagnostic.help = match found.as_str() {
+            "`where`" => Some(
+                "`where` follows the operand of a fold, as in `sum[axis] x where p`; elsewhere write \
+                 `if p { x } else { 0.0 }`"
+                    .into(),
+            ),
+            "`;`" if what == "the end of the body" => Some("the last expression is the value: it has no `;`".into()),
+            "`=`" => Some("comparison is `==`; a definition begins with `let`".into()),
+            "`&`" | "`|`" => Some("conditions are joined by `&&` and `||`".into()),
+            _ => None,
+        };
+        Err(diagnostic)
     }
 
     /// Runs a rule one level deeper.

@@ -18,12 +18,15 @@ struct Staged {
     replaced: Id,
     /// The score without that sum, where it was further out.
     scored: Id,
-    /// The domain of the fold that reads the stage.
-    domain: Domain,
+    /// The domain of the fold that reads the stage; None if the stage's columns are the searched values.
+    band: Option<Domain>,
 }
 
 /// Candidates per step: one per lane of a warp.
 const LANES: i64 = 32;
+
+/// Longest list: a warp of a GPU keeps four entries per lane in registers.
+pub(in crate::plan) const LONGEST: i64 = 128;
 
 impl Lower<'_> {
     /// Lowers a list and its store. `rows` are the row axes of the list's tensor.
@@ -31,11 +34,16 @@ impl Lower<'_> {
         let Term::Top([count, domain, score, force]) = self.arena[top].clone() else {
             return Err(Untileable("a list that is not a top".into()));
         };
-        let count = self.arena.as_int(count).filter(|n| (1..=128).contains(n));
-        let count = count.ok_or_else(|| Untileable("a list longer than 128".into()))? as u32;
-        let domain = Domain::read(self.arena, domain)
-            .filter(|d| d.blocks.is_none())
-            .ok_or_else(|| Untileable("the best of listed blocks".into()))?;
+        let count = self.arena.as_int(count).filter(|n| (1..=LONGEST).contains(n));
+        let count = count.ok_or_else(|| Untileable(format!("a list longer than {LONGEST}")))? as u32;
+        let mut domain =
+            Domain::read(self.arena, domain).ok_or_else(|| Untileable("the best of two lists of blocks".into()))?;
+        // Candidates are looked at one by one: whether one is in a listed block is asked of each.
+        if let Some((list, size)) = domain.blocks.take() {
+            let (here, size) = (self.arena.axis(domain.axis), self.arena.int(size));
+            let block = self.arena.add(Term::IntDiv([here, size]));
+            domain.masks.push(self.arena.add(Term::In([block, list])));
+        }
         let list = self.lists.len() as u32;
         self.lists.push(ListState { rows, count });
         let corners = self.corners();
@@ -43,11 +51,18 @@ impl Lower<'_> {
         let staged = self.find_staged(domain.axis, score)?;
         let (tile, ring) = match &staged {
             None => (LANES, None),
-            Some(staged) => self.band(&domain, staged)?,
+            Some(Staged { band: None, .. }) => {
+                let width = self.sizes.columns.next_power_of_two();
+                (i64::from(width), Some(width))
+            }
+            Some(Staged { band: Some(band), .. }) => self.band(&domain, band)?,
         };
         let ((), body) = self.scoped(domain.axis, tile as u32, |this| {
             let score = match (&staged, ring) {
-                (Some(staged), Some(ring)) => this.stage(domain.axis, tile, staged, ring)?,
+                (Some(staged), Some(ring)) => match &staged.band {
+                    Some(band) => this.stage_band(domain.axis, tile, staged, band, ring)?,
+                    None => this.stage_tile(domain.axis, staged, ring)?,
+                },
                 _ => this.value(score)?,
             };
             let columns = Span { axis: domain.axis, count: tile as u32 };
@@ -72,18 +87,33 @@ impl Lower<'_> {
     fn find_staged(&mut self, searched: AxisName, score: Id) -> Lowered<Option<Staged>> {
         let Some(path) = self.path_to_contraction(score)? else { return Ok(None) };
         // The fold whose axis gives the columns of the contraction inside it.
-        let banded = path
-            .windows(2)
-            .position(|pair| self.sum_over(pair[0]).is_some_and(|(axis, _)| self.is_column_in(axis, pair[1])));
-        let banded = banded.ok_or_else(|| Untileable("a score whose contraction no sum reads".into()))?;
-        let Term::Fold([_, domain, _]) = self.arena[path[banded]] else { unreachable!("a sum is a fold") };
+        let banded = path.windows(2).position(|pair| match self.arena[pair[0]] {
+            Term::Fold([_, domain, _]) => {
+                self.arena.domain_axis(domain).is_some_and(|axis| self.is_column_in(axis, pair[1]))
+            }
+            _ => false,
+        });
+        let Some(banded) = banded else {
+            let contraction = *path.last().unwrap_or(&score);
+            if !self.is_column_in(searched, contraction) {
+                return Err(Untileable("a score whose contraction no fold reads".into()));
+            }
+            let mut staged = Staged { body: contraction, sum: None, replaced: contraction, scored: score, band: None };
+            let outer = |id: &Id| self.sum_over(*id).is_some_and(|(axis, whole)| whole && self.is_row(axis));
+            if let Some(outer) = path.iter().position(outer) {
+                staged.sum = self.sum_over(path[outer]).map(|(axis, _)| axis);
+                (staged.body, staged.replaced) = (path[outer + 1], path[outer]);
+            }
+            return Ok(Some(staged));
+        };
+        let Term::Fold([_, domain, _]) = self.arena[path[banded]] else { unreachable!("it was one above") };
         let domain = Domain::read(self.arena, domain)
             .filter(|d| d.blocks.is_none())
             .ok_or_else(|| Untileable("a score over listed blocks".into()))?;
         // The largest part of its body that does not depend on the searched axis.
         let body = path[banded + 1..].iter().position(|id| !self.arena.free(*id).contains(&searched));
         let body = banded + 1 + body.ok_or_else(|| Untileable("a contraction of the searched axis".into()))?;
-        let mut staged = Staged { body: path[body], sum: None, replaced: path[body], scored: score, domain };
+        let mut staged = Staged { body: path[body], sum: None, replaced: path[body], scored: score, band: None };
 
         // A sum over a row axis, directly around that part or further out, is taken before the value is staged.
         if let Some((axis, true)) = self.sum_over(path[body])
@@ -95,12 +125,12 @@ impl Lower<'_> {
             staged.sum = self.sum_over(path[outer]).map(|(axis, _)| axis);
             staged.scored = self.arena.replace(score, path[outer], path[outer + 1]);
         }
-        let bounds = staged.domain.upto.iter().chain(&staged.domain.from).chain(&staged.domain.masks);
-        for e in bounds {
+        for e in domain.upto.iter().chain(&domain.from).chain(&domain.masks) {
             if staged.sum.is_some_and(|axis| self.arena.free(*e).contains(&axis)) {
                 return Err(Untileable("a band that differs between summed rows".into()));
             }
         }
+        staged.band = Some(domain);
         Ok(Some(staged))
     }
 
@@ -159,13 +189,13 @@ impl Lower<'_> {
     }
 
     /// How many searched values make a tile so that their new columns fit one, and the width of the ring.
-    fn band(&mut self, searched: &Domain, staged: &Staged) -> Lowered<(i64, Option<u32>)> {
+    fn band(&mut self, searched: &Domain, band: &Domain) -> Lowered<(i64, Option<u32>)> {
         let fits = || Untileable("a score whose columns are no fixed band of the searched axis".into());
         if !searched.from.is_empty() {
             return Err(fits());
         }
-        let upper = self.moving(&staged.domain.upto, searched.axis);
-        let lower = self.moving(&staged.domain.from, searched.axis);
+        let upper = self.moving(&band.upto, searched.axis);
+        let lower = self.moving(&band.from, searched.axis);
         let upper = upper.into_iter().reduce(|a, b| self.arena.add(Term::IntMin([a, b]))).ok_or_else(fits)?;
         let lower = lower.into_iter().reduce(|a, b| self.arena.add(Term::IntMax([a, b]))).ok_or_else(fits)?;
         // Integer functions of one axis, evaluated far from 0 where no clamp acts.
@@ -196,13 +226,13 @@ impl Lower<'_> {
     }
 
     /// Computes the new columns of a tile of searched values into a stage; returns the score that reads it.
-    fn stage(&mut self, searched: AxisName, tile: i64, staged: &Staged, ring: u32) -> Lowered<Id> {
-        let axis = staged.domain.axis;
+    fn stage_band(&mut self, searched: AxisName, tile: i64, staged: &Staged, band: &Domain, ring: u32) -> Lowered<Id> {
+        let axis = band.axis;
         let corners = self.corners();
         let here = self.arena.axis(searched);
         let last = self.arena.plus(here, tile - 1);
         let before = self.arena.plus(here, -1);
-        let upper = self.moving(&staged.domain.upto, searched);
+        let upper = self.moving(&band.upto, searched);
         let upper = upper
             .into_iter()
             .reduce(|a, b| self.arena.add(Term::IntMin([a, b])))
@@ -212,7 +242,7 @@ impl Lower<'_> {
         let start = self.arena.substitute(upper, &HashMap::from([(searched, before)]));
         let start = self.arena.plus(start, 1);
         // Columns that no row sees are never read.
-        let mut seen = staged.domain.clone();
+        let mut seen = band.clone();
         seen.upto.retain(|e| !self.arena.free(*e).contains(&searched));
         seen.from.retain(|e| !self.arena.free(*e).contains(&searched));
         let bounds = seen.bounds(self.arena, &corners);
@@ -220,16 +250,8 @@ impl Lower<'_> {
         let lo = self.arena.add(Term::IntMax([start, zero]));
         let hi = self.arena.add(Term::IntMin([bounds.hi, end]));
 
-        let rows: Vec<Span> = self.block.rows.iter().filter(|s| Some(s.axis) != staged.sum).cloned().collect();
-        let stage = self.stages.len() as u32;
-        let mut read = vec![self.arena.add(Term::Tensor(TensorName::new(&format!("stage:{stage}"))))];
-        for span in &rows {
-            read.push(self.arena.axis(span.axis));
-        }
-        read.push(self.arena.axis(axis));
-        let read = self.arena.add(Term::Load(read.into()));
+        let (stage, read) = self.new_stage(axis, staged.sum, ring);
         let width = self.sizes.columns;
-        self.stages.push(super::super::Stage { rows, columns: Span { axis, count: ring } });
         let ((), body) = self.scoped(axis, width, |this| {
             let value = this.value(staged.body)?;
             let from = this.as_variable("staged", value)?;
@@ -248,5 +270,27 @@ impl Lower<'_> {
         })));
         let replaced = self.arena.replace(staged.scored, staged.replaced, read);
         self.value(replaced)
+    }
+
+    /// Computes the columns of one tile of searched values into a stage; returns the score that reads it.
+    fn stage_tile(&mut self, searched: AxisName, staged: &Staged, ring: u32) -> Lowered<Id> {
+        let (stage, read) = self.new_stage(searched, staged.sum, ring);
+        let value = self.value(staged.body)?;
+        let from = self.as_variable("staged", value)?;
+        self.emit(Statement::Stage { stage, from, sum: staged.sum });
+        let replaced = self.arena.replace(staged.scored, staged.replaced, read);
+        self.value(replaced)
+    }
+
+    /// A stage of the block's rows but for the one that is summed, and the term that reads it at one element.
+    fn new_stage(&mut self, columns: AxisName, sum: Option<AxisName>, ring: u32) -> (u32, Id) {
+        let rows: Vec<Span> = self.block.rows.iter().filter(|s| Some(s.axis) != sum).cloned().collect();
+        let stage = self.stages.len() as u32;
+        let mut read = vec![self.arena.add(Term::Tensor(TensorName::new(&format!("stage:{stage}"))))];
+        for axis in rows.iter().map(|span| span.axis).chain([columns]) {
+            read.push(self.arena.axis(axis));
+        }
+        self.stages.push(super::super::Stage { rows, columns: Span { axis: columns, count: ring } });
+        (stage, self.arena.add(Term::Load(read.into())))
     }
 }

@@ -2,6 +2,7 @@
 
 use super::super::facts::Graph;
 use super::super::{Monoid, Term};
+use super::finite::{finite, number};
 use super::{Law, Rule, any_node, computed, free_of, law, pattern, rule, var};
 use egg::Subst;
 
@@ -13,10 +14,10 @@ pub(super) fn laws() -> Vec<Law> { vec![
         rule("(fold add ?D (*~ (ratio ?e ?z) ?v))", "(ratio (fold add ?D (* ?e ?v)) ?z)", &[free_of("?z", "?D")]),
         rule("(fold add ?D (ratio ?e ?z))",         "(ratio (fold add ?D ?e) ?z)",        &[free_of("?z", "?D")]),
     ]),
-    law(TOPIC, "factor-out", "sum_D a b = a sum_D b, a free of D", vec![
-        rule("(fold add ?D (*~ ?a ?b))",          "(* ?a (fold add ?D ?b))",          &[free_of("?a", "?D")]),
-        rule("(fold add ?D (*~ (*~ ?a ?c) ?b))",  "(* ?a (fold add ?D (* ?c ?b)))",   &[free_of("?a", "?D")]),
-        rule("(fold add ?D (/ ?b ?a))",           "(/ (fold add ?D ?b) ?a)",          &[free_of("?a", "?D")]),
+    law(TOPIC, "factor-out", "sum_D a b = a sum_D b, a finite and free of D", vec![
+        rule("(fold add ?D (*~ ?a ?b))",          "(* ?a (fold add ?D ?b))",          &[free_of("?a", "?D"), finite("?a")]),
+        rule("(fold add ?D (*~ (*~ ?a ?c) ?b))",  "(* ?a (fold add ?D (* ?c ?b)))",   &[free_of("?a", "?D"), finite("?a")]),
+        rule("(fold add ?D (/ ?b ?a))",           "(/ (fold add ?D ?b) ?a)",          &[number("?a")]),
     ]),
     law(TOPIC, "sum-interchange", "sum_D sum_E e = sum_E sum_D e, D and E free of each other", vec![
         rule("(fold add ?D (fold add ?E ?e))", "(fold add ?E (fold add ?D ?e))", &[free_of("?E", "?D"), free_of("?D", "?E")]),

@@ -4,6 +4,7 @@
 //! with the mark `*~` or `+~` hold for both orders of the operands and stand for two rewrites.
 
 mod algebra;
+mod finite;
 mod schedule;
 mod sparsity;
 mod unfold;

@@ -64,6 +64,9 @@ const REFUSED: &[(&str, &str)] = &[
     ("normalise-last", "(fold add (all @k) (* (ratio (load $x @t @k) (load $s @t @k)) (load $v @k @u)))"),
     // a value of a tile is not free of the fold over the tiles
     ("factor-out", "(fold add (outer (all @k)) (* (fold max (inner (all @k)) (load $s @t @k)) (fold add (inner (all @k)) (load $x @t @k))))"),
+    // a maximum over nothing is -inf, and 0 times that is not 0; nor is 0 / 0
+    ("factor-out", "(fold add (all @k) (* (fold max (all @i) (load $x @t @i)) (load $x @t @k)))"),
+    ("factor-out", "(fold add (all @k) (/ (load $x @t @k) (load $z @t)))"),
     ("sum-interchange", "(fold add (all @k) (fold add (upto (all @u) @k) (load $v @k @u)))"),
     ("mask-to-domain", "(fold add (mask (all @k) (i<= (load $n @k) @t)) (load $x @t @k))"),
     ("walk-blocks", "(fold add (mask (all @k) (in (i/ @k 2) (list $list @k))) (load $x @t @k))"),

@@ -1,0 +1,86 @@
+//! Relatives whose masks the caller gives as integers.
+
+use super::case::{Case, G, LENGTHS, R};
+
+#[test]
+fn prefix_mask() {
+    for (queries, keys) in LENGTHS {
+        for prefix in [0, 1, 3, keys / 2, keys] {
+            let case = Case::new(queries, keys);
+            let (o, _) = case.attend_to(|row, s| s <= row.pos || s < prefix);
+            let given = vec![prefix as i64; queries];
+            case.check("prefix_mask", &[], |inputs| inputs.integers("prefix", given), &[("o", &o)]);
+        }
+    }
+}
+
+#[test]
+fn documents() {
+    for (queries, keys) in LENGTHS {
+        let case = Case::new(queries, keys);
+        // Numbers need not be in order.
+        let document: Vec<i64> = (0..keys as i64).map(|s| [7, 2, 2, -5][s as usize * 4 / keys.max(1)]).collect();
+        let (o, _) = case.attend_to(|row, s| s <= row.pos && document[s] == document[row.pos]);
+        case.check("documents", &[], |inputs| inputs.integers("document", document.clone()), &[("o", &o)]);
+    }
+}
+
+#[test]
+fn block_sparse() {
+    for (queries, keys) in LENGTHS {
+        let mut case = Case::new(queries, keys);
+        let (block, full_room, partial_room) = (4, 5, 2);
+        let (mut counts, mut indices) = ([vec![], vec![]], [vec![], vec![]]);
+        for _ in 0..queries * G {
+            // Some blocks in random order; the first few are full, the next partial, the others only fill the lists up.
+            let mut blocks: Vec<i64> = (0..keys.div_ceil(block).max(full_room + partial_room) as i64).collect();
+            for i in (1..blocks.len()).rev() {
+                blocks.swap(i, (case.random.unit() * (i + 1) as f64) as usize);
+            }
+            for (part, room, start) in [(0, full_room, 0), (1, partial_room, full_room)] {
+                counts[part].push((case.random.unit() * (room + 1) as f64) as i64);
+                indices[part].extend(&blocks[start..start + room]);
+            }
+        }
+        let listed = |part: usize, room: usize, row: usize, s: usize| {
+            indices[part][row * room..][..counts[part][row] as usize].contains(&((s / block) as i64))
+        };
+        let (o, lse) = case.attend_to(|row, s| {
+            let at = row.t * G + row.g;
+            listed(0, full_room, at, s) || listed(1, partial_room, at, s) && s <= row.pos
+        });
+        let [full, partial] = indices.clone();
+        let sizes = [("BLOCK", block as i64), ("n", full_room as i64), ("m", partial_room as i64)];
+        case.check(
+            "block_sparse",
+            &sizes,
+            |inputs| {
+                let inputs = inputs.integers("full_count", counts[0].clone()).integers("full_index", full);
+                inputs.integers("partial_count", counts[1].clone()).integers("partial_index", partial)
+            },
+            &[("o", &o), ("lse", &lse)],
+        );
+    }
+}
+
+#[test]
+fn vertical_slash() {
+    for (queries, keys) in LENGTHS {
+        let case = Case::new(queries, keys);
+        // Per head; the columns of the second head are fewer.
+        let column: Vec<[i64; 3]> =
+            (0..G * R).map(|h| if h == 1 { [0, -1, -1] } else { [0, 3, 8 + h as i64] }).collect();
+        let slash: Vec<[i64; 4]> = (0..G * R).map(|h| [0, 1, 2 + h as i64, 11]).collect();
+        let (o, _) = case.attend_to(|row, s| {
+            let head = row.g * R + row.r;
+            let distance = row.pos as i64 - s as i64;
+            distance >= 0 && (column[head].contains(&(s as i64)) || slash[head].contains(&distance))
+        });
+        case.check(
+            "vertical_slash",
+            &[("n", 3), ("m", 4)],
+            |inputs| inputs.integers("column", column.concat()).integers("slash", slash.concat()),
+            &[("o", &o)],
+        );
+    }
+}

@@ -1,0 +1,3 @@
+nsa::nsa_kernel!(mod f = { kernel f(x[t]) -> y[t] { x } }, target = ["host"]);
+
+fn main() {}
