@@ -111,10 +111,11 @@ fn emit_for(plan: &Plan, machine: Machine, prefix: &str, isa: Isa) -> Result<(St
 }
 
 /// Cleans up what emission leaves: repeated address arithmetic, invariants inside loops. Loops and vectors are as they
-/// should be already; LLVM's full pipeline takes three times as long for the same speed.
-// Without `no-verify-fixpoint` LLVM ends the process where one round of combining leaves something to combine.
+/// should be already; LLVM's full pipeline takes three times as long for the same speed. By default a named `instcombine` ends
+/// the process where one round of it leaves something to do.
 const PASSES: &str = "function(early-cse<memssa>,instcombine<no-verify-fixpoint>,simplifycfg,\
-                      loop-mssa(loop-rotate,licm),early-cse<memssa>,instcombine<no-verify-fixpoint>,simplifycfg)";
+                                 loop-mssa(loop-rotate,licm),early-cse<memssa>,\
+                                 instcombine<no-verify-fixpoint>,simplifycfg)";
 
 /// The optimised LLVM modules of a plan as text, one for each instruction set of the architecture.
 ///
