@@ -23,7 +23,8 @@ impl Interpreted {
     /// The findings, or that there are none.
     pub fn text(&self) -> String {
         let mut text: String = self.findings.iter().map(|finding| format!("{finding}\n")).collect();
-        let schedules = if self.schedules == 1 { "one schedule".into() } else { format!("{} schedules", self.schedules) };
+        let schedules =
+            if self.schedules == 1 { "one schedule".into() } else { format!("{} schedules", self.schedules) };
         let count = match self.findings.len() {
             0 => "no findings".to_string(),
             1 => "1 finding".to_string(),

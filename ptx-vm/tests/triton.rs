@@ -78,7 +78,9 @@ fn ampere_kernels_are_right_and_clean() {
 #[test]
 fn hopper_kernels_are_right_and_clean() {
     if triton_version() == "3.6.0" {
-        eprintln!("skipped: Triton 3.6.0 prints no fence.proxy.async between cp.async and wgmma; the interpreter finds it (README.md)");
+        eprintln!(
+            "skipped: Triton 3.6.0 prints no fence.proxy.async between cp.async and wgmma; the interpreter finds it (README.md)"
+        );
         return;
     }
     run_clean("sm90");
@@ -139,7 +141,9 @@ fn mutants_are_found() {
     println!("{found} mutants found, {} equivalent, {} missed", used.len(), missed.len());
     let version = triton_version();
     if version != REVIEWED {
-        eprintln!("nothing was asserted: the list of equivalent mutants is that of Triton {REVIEWED}, this is {version}\n{report}");
+        eprintln!(
+            "nothing was asserted: the list of equivalent mutants is that of Triton {REVIEWED}, this is {version}\n{report}"
+        );
         return;
     }
     assert!(missed.len() * 19 <= found, "more than 5% are missed\n{report}");

@@ -81,8 +81,16 @@ struct Launch {
 /// What a plan has allocated.
 #[derive(Debug)]
 enum Owned {
-    Host { threads: Threads, tables: Vec<Memory>, workspaces: Vec<Memory> },
-    Cuda { gpu: Arc<Gpu>, tables: Vec<CudaSlice<u8>>, workspaces: Vec<CudaSlice<u8>> },
+    Host {
+        threads: Threads,
+        tables: Vec<Memory>,
+        workspaces: Vec<Memory>,
+    },
+    Cuda {
+        gpu: Arc<Gpu>,
+        tables: Vec<CudaSlice<u8>>,
+        workspaces: Vec<CudaSlice<u8>>,
+    },
     /// Nothing: the tables' contents and the workspaces' sizes. Addresses are places in this list.
     Described(Vec<ScriptMemory>),
 }

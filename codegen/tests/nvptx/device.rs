@@ -173,12 +173,7 @@ impl Launch {
 }
 
 /// Emits a plan and lays its arguments out in memory.
-pub fn prepare<'p>(
-    plan: &'p Plan,
-    target: Target,
-    lengths: &[(&str, &[i64])],
-    arguments: &Arrays,
-) -> Prepared<'p> {
+pub fn prepare<'p>(plan: &'p Plan, target: Target, lengths: &[(&str, &[i64])], arguments: &Arrays) -> Prepared<'p> {
     let code = emit(plan, target).expect("code for the plan");
     let batch = Batch::new(plan, lengths);
     let mut memory = Memory::new();

@@ -72,9 +72,8 @@ fn single_anywhere(warp: &mut Warp, mask: u32, op: FloatOp, mode: FloatMode, d: 
                 return warp.map2(mask, d, s[0], s[1], |x: f32, y: f32| canonical(flush(flush(x) * flush(y))));
             }
             FloatOp::Fma => {
-                return warp.map3(mask, d, s, |x: f32, y: f32, z: f32| {
-                    canonical(flush(flush(x).mul_add(flush(y), flush(z))))
-                });
+                return warp
+                    .map3(mask, d, s, |x: f32, y: f32, z: f32| canonical(flush(flush(x).mul_add(flush(y), flush(z)))));
             }
             _ => {}
         }

@@ -4,6 +4,7 @@ use crate::code::{Address, Dst, Element, Mma, Src};
 use crate::machine::shared::ANY_LANE;
 use crate::machine::warp::{LANES, Lane, Lanes, Warp};
 use crate::machine::{Cx, Machine};
+use crate::number::float::NAN32;
 use crate::tensor_core::{Arithmetic, Columns, Terms, WIDTH, widen, widen_row};
 
 /// Row and column of half `h` of a lane's register in an 8x8 matrix of 16-bit elements.
@@ -165,7 +166,18 @@ pub(super) fn mma(m: &Machine<'_>, warp: &mut Warp, mask: u32, mma: &Mma) {
     let a: [Terms; 16] = std::array::from_fn(|row| terms(&a[row], mma.k, mma.a_type));
     let b = columns(&b, mma.k, mma.b_type);
     let mut d = [[0; LANES]; 4];
-    tile(arithmetic, mma.half_result, &a, &b, |i| u32::read(warp, mma.c[i]), |i, values| d[i] = *values);
+    let apart = m.launch.program.architecture.mma_adds_apart(mma.a_type, mma.half_result);
+    let start = |i: usize| if apart { [0; LANES] } else { u32::read(warp, mma.c[i]) };
+    tile(arithmetic, mma.half_result, &a, &b, start, |i, values| d[i] = *values);
+    if apart {
+        for (sum, c) in d.iter_mut().zip(&mma.c) {
+            let c = f32::read(warp, *c);
+            for lane in 0..LANES {
+                let total = f32::from_bits(sum[lane]) + c[lane];
+                sum[lane] = if total.is_nan() { NAN32 } else { total.to_bits() };
+            }
+        }
+    }
     for (to, values) in mma.d.iter().zip(&d) {
         u32::write(warp, *to, mask, values);
     }
