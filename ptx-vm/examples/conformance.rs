@@ -31,6 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Tolerance::Exact => "exact".to_string(),
             Tolerance::Ulp32(n) => format!("{n} ulp of f32"),
             Tolerance::Ulp16(n) => format!("{n} ulp of f16"),
+            Tolerance::UlpPairBf16(n) => format!("{n} ulp of bf16"),
             Tolerance::Absolute32(error) => format!("{error} in f32"),
         };
         let description = json!({

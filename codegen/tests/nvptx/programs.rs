@@ -104,7 +104,13 @@ fn check(source: &str, settings: Settings, batches: &[Sizes<'_>]) {
         let expected = evaluate(&program, &inputs).expect("the reference");
         let evaluation = Evaluation::new(&program, &inputs).expect("the reference");
         for (target, lowered) in GPU_TARGETS.iter().zip(&lowered) {
-            for variant in &lowered.variants {
+            // A variant is never launched for sizes that it is not for.
+            let fits = |bound: &nsa_artifact::Bound| {
+                let total =
+                    lengths.iter().find(|(axis, _)| *axis == bound.axis).map_or(0, |(_, own)| own.iter().sum::<i64>());
+                bound.at_most.is_none_or(|most| total <= most)
+            };
+            for variant in lowered.variants.iter().filter(|v| v.when.iter().all(fits)) {
                 for seed in SEEDS {
                     let found = run(&variant.plan, gpu(*target), lengths, &arrays, seed);
                     let skipped = rows_with_other_blocks(&evaluation, &found);
@@ -189,17 +195,17 @@ fn nsa_in_batches() {
 #[test]
 fn nsa_with_other_groups() {
     for group in [1, 3, 5] {
-        check(&example("nsa"), small_nsa(group).set("g", 1), &tokens!(75));
+        check(&example("nsa"), small_nsa(group).set("g", 1), &tokens!(40));
     }
 }
 
 #[test]
 fn nsa_in_other_types() {
-    check(&example("nsa"), small_nsa(4).set("g", 1).element(DType::F32), &tokens!(70));
-    check(&example("nsa"), small_nsa(4).set("g", 1).element(DType::F16), &tokens!(50));
+    check(&example("nsa"), small_nsa(4).set("g", 1).element(DType::F32), &tokens!(40));
+    check(&example("nsa"), small_nsa(4).set("g", 1).element(DType::F16), &tokens!(40));
 }
 
 #[test]
 fn nsa_with_mlp_compression() {
-    check(&example("nsa_mlp"), mlp_nsa(2).set("g", 1), &tokens!(1, 15, 33, 65));
+    check(&example("nsa_mlp"), mlp_nsa(2).set("g", 1), &tokens!(1, 33, 65));
 }

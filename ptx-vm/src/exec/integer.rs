@@ -192,11 +192,14 @@ pub(super) fn ternary(warp: &mut Warp, mask: u32, op: Ternary, ty: Int, d: Dst, 
         (Ternary::MadWide, _) => {
             warp.map3(mask, d, s, |x: u32, y: u32, z: u64| (u64::from(x) * u64::from(y)).wrapping_add(z));
         }
-        (Ternary::Sad, Int::S16 | Int::S32) => warp.map3(mask, d, s, |x: u32, y: u32, z: u32| {
-            z.wrapping_add((x as i32).wrapping_sub(y as i32).unsigned_abs())
-        }),
+        (Ternary::Sad, Int::S16) => {
+            warp.map3(mask, d, s, |x: u16, y: u16, z: u16| z.wrapping_add((x as i16).abs_diff(y as i16)))
+        }
+        (Ternary::Sad, Int::S32) => {
+            warp.map3(mask, d, s, |x: u32, y: u32, z: u32| z.wrapping_add((x as i32).abs_diff(y as i32)))
+        }
         (Ternary::Sad, Int::S64) => {
-            warp.map3(mask, d, s, |x: u64, y: u64, z: u64| z.wrapping_add((x as i64).abs_diff(y as i64)));
+            warp.map3(mask, d, s, |x: u64, y: u64, z: u64| z.wrapping_add((x as i64).abs_diff(y as i64)))
         }
         (Ternary::Sad, Int::U64) => {
             warp.map3(mask, d, s, |x: u64, y: u64, z: u64| z.wrapping_add(x.abs_diff(y)));

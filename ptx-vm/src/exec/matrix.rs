@@ -4,6 +4,7 @@ use crate::code::{Address, Dst, Element, Mma, Src};
 use crate::machine::shared::ANY_LANE;
 use crate::machine::warp::{LANES, Lane, Lanes, Warp};
 use crate::machine::{Cx, Machine};
+use crate::number::float::NAN32;
 use crate::tensor_core::{Arithmetic, Columns, Terms, WIDTH, widen, widen_row};
 
 /// Row and column of half `h` of a lane's register in an 8x8 matrix of 16-bit elements.
@@ -155,19 +156,41 @@ pub(super) fn tile(
 
 /// `mma.sync.aligned.m16n8kK.row.col`: PTX ISA, "Matrix Fragments for mma.m16n8k*".
 pub(super) fn mma(m: &Machine<'_>, warp: &mut Warp, mask: u32, mma: &Mma) {
-    let a: Rows<16> = gather(warp, &mma.a, mma.a_type);
-    let b: Rows<8> = gather(warp, &mma.b, mma.b_type);
+    let mut a: Rows<16> = gather(warp, &mma.a, mma.a_type);
+    let mut b: Rows<8> = gather(warp, &mma.b, mma.b_type);
     if matches!(mma.a_type, Element::S8 | Element::U8) {
         let c: Vec<Lanes<u32>> = mma.c.iter().map(|&c| u32::read(warp, c)).collect();
         return integer_mma(warp, mask, mma, &a, &b, &c);
     }
     let arithmetic = m.launch.program.architecture.mma(mma.a_type, mma.k, mma.half_result);
+    let apart = m.launch.program.architecture.mma_adds_apart(mma.a_type, mma.half_result);
+    if apart {
+        a.iter_mut().chain(&mut b).for_each(halves_first);
+    }
     let a: [Terms; 16] = std::array::from_fn(|row| terms(&a[row], mma.k, mma.a_type));
     let b = columns(&b, mma.k, mma.b_type);
     let mut d = [[0; LANES]; 4];
-    tile(arithmetic, mma.half_result, &a, &b, |i| u32::read(warp, mma.c[i]), |i, values| d[i] = *values);
+    let start = |i: usize| if apart { [0; LANES] } else { u32::read(warp, mma.c[i]) };
+    tile(arithmetic, mma.half_result, &a, &b, start, |i, values| d[i] = *values);
+    if apart {
+        for (sum, c) in d.iter_mut().zip(&mma.c) {
+            let c = f32::read(warp, *c);
+            for lane in 0..LANES {
+                let total = f32::from_bits(sum[lane]) + c[lane];
+                sum[lane] = if total.is_nan() { NAN32 } else { total.to_bits() };
+            }
+        }
+    }
     for (to, values) in mma.d.iter().zip(&d) {
         u32::write(warp, *to, mask, values);
+    }
+}
+
+/// Puts the lower two bytes of every register's four before all upper ones: the order in which they are widened and multiplied.
+fn halves_first(row: &mut [u32; 32]) {
+    let from = *row;
+    for (i, to) in row.iter_mut().enumerate() {
+        *to = from[i % 16 / 2 * 4 + i / 16 * 2 + i % 2];
     }
 }
 

@@ -330,7 +330,10 @@ fn cvt(warp: &mut Warp, mask: u32, how: crate::code::Convert, d: Dst, a: Src) {
     let nearest = matches!(how.rounding, None | Some(crate::code::Rounding::Nearest));
     let plain = nearest && !how.flush && !how.saturate && !how.finite && !how.relu && !how.integral;
     match (how.from, how.to) {
-        (Type::F16, Type::F32) if plain => return warp.map1(mask, d, a, f16_to_f32),
+        (Type::F16, Type::F32) if plain => {
+            let canonical = |x: f32| if x.is_nan() { f32::from_bits(crate::number::float::NAN32) } else { x };
+            return warp.map1(mask, d, a, |x: u16| canonical(f16_to_f32(x)));
+        }
         (Type::Bf16, Type::F32) if plain => return warp.map1(mask, d, a, bf16_to_f32),
         (Type::F32, Type::F16) if plain => return warp.map1(mask, d, a, f32_to_f16),
         (Type::F32, Type::Bf16) if plain => return warp.map1(mask, d, a, f32_to_bf16),

@@ -101,6 +101,10 @@ pub(crate) fn convert(bits: u64, how: Convert) -> u64 {
     if how.relu && x <= 0.0 {
         x = 0.0;
     }
+    // What an H200 gives where other conversions to f32 give 0x7fffffff.
+    if x.is_nan() && (how.to == Type::Tf32 || (how.to == Type::F32 && how.from == Type::F64)) {
+        return 0x7fc0_0000;
+    }
     let mut result = round_to(x, format, rounding, how.finite);
     if how.to == Type::Tf32 {
         // A tf32 value lives in the upper bits of a 32-bit register.

@@ -69,6 +69,7 @@ fn directed(value: f64, rounding: Rounding) -> f32 {
 pub(crate) fn f32_op(op: FloatOp, mode: FloatMode, x: f32, y: f32, z: f32) -> f32 {
     let (x, y, z) = if mode.flush { (flush(x), flush(y), flush(z)) } else { (x, y, z) };
     match op {
+        FloatOp::Neg | FloatOp::Abs if x.is_nan() => return f32::from_bits(NAN32),
         FloatOp::Neg => return -x,
         FloatOp::Abs => return x.abs(),
         FloatOp::CopySign => return y.copysign(x),
@@ -100,6 +101,20 @@ pub(crate) fn f32_op(op: FloatOp, mode: FloatMode, x: f32, y: f32, z: f32) -> f3
             FloatOp::Sqrt => x.sqrt(),
             _ => f64::from(transcendental(op, x as f32)),
         };
+        // Downwards, a sum that cancels is -0.
+        let summands = match op {
+            FloatOp::Add => Some((x, y)),
+            FloatOp::Sub => Some((x, -y)),
+            FloatOp::Fma => Some((x * y, z)),
+            _ => None,
+        };
+        let exact =
+            match summands {
+                Some((a, b)) if mode.rounding == Rounding::Down && exact == 0.0 => {
+                    if a.to_bits() == 0 && b.to_bits() == 0 { 0.0 } else { -0.0 }
+                }
+                _ => exact,
+            };
         directed(exact, mode.rounding)
     };
     finish(result, mode)
@@ -121,7 +136,7 @@ fn transcendental(op: FloatOp, x: f32) -> f32 {
 
 /// One operation on f64.
 pub(crate) fn f64_op(op: FloatOp, mode: FloatMode, x: f64, y: f64, z: f64) -> f64 {
-    match op {
+    let result = match op {
         FloatOp::Add => x + y,
         FloatOp::Sub => x - y,
         FloatOp::Mul => x * y,
@@ -149,8 +164,12 @@ pub(crate) fn f64_op(op: FloatOp, mode: FloatMode, x: f64, y: f64, z: f64) -> f6
         FloatOp::Sin => x.sin(),
         FloatOp::Cos => x.cos(),
         FloatOp::Tanh => x.tanh(),
+    };
+    match mode.saturate {
+        true if result > 0.0 => result.min(1.0),
+        true => 0.0,
+        false => result,
     }
-    .min(if mode.saturate { 1.0 } else { f64::INFINITY })
 }
 
 /// One operation on a 16-bit format; `bf16` tells which.
@@ -165,7 +184,9 @@ pub(crate) fn half_op(op: FloatOp, mode: FloatMode, bf16: bool, x: u16, y: u16, 
             value
         }
     };
+    let nan = u32::from(x & 0x7fff) > 0x7fff & !((1 << format.fraction_bits) - 1);
     match op {
+        FloatOp::Neg | FloatOp::Abs if nan => return 0x7fff,
         FloatOp::Neg => return x ^ 0x8000,
         FloatOp::Abs => return x & 0x7fff,
         FloatOp::CopySign => return y & 0x7fff | x & 0x8000,

@@ -48,7 +48,8 @@ impl Architecture {
             Self::Ampere => (24, 16 / bytes),
             Self::Ada if fp8 => (13, 16),
             Self::Ada => (24, 16 / bytes),
-            Self::Hopper | Self::Blackwell => (25, 32 / bytes),
+            // Elements of one byte are widened to f16 and go two steps.
+            Self::Hopper | Self::Blackwell => (25, if fp8 { 16 } else { 32 / bytes }),
         };
         let result = match (half_result, self == Self::Ada && fp8) {
             (true, _) => Result::F16,
@@ -56,6 +57,12 @@ impl Architecture {
             (false, false) => Result::F32,
         };
         Arithmetic { fraction_bits, block: block.min(k), result }
+    }
+
+    /// Whether `mma.sync` widens the elements, sums the products of the lower halves of all registers and then those of the upper
+    /// halves from zero, and adds `c` in f32, rounded to nearest: how an H200 does elements of one byte, as our recordings show.
+    pub(crate) fn mma_adds_apart(self, element: Element, half_result: bool) -> bool {
+        self == Self::Hopper && element.bytes() == 1 && !half_result
     }
 
     /// How `wgmma` adds.

@@ -19,6 +19,8 @@ pub enum Tolerance {
     Absolute32(f32),
     /// f16 values within so many units in the last place, or both NaN.
     Ulp16(u32),
+    /// Both bf16 values of a pair within so many units in the last place, or both NaN.
+    UlpPairBf16(u32),
 }
 
 /// An argument of a program's kernel.

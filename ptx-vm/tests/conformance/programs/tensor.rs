@@ -22,7 +22,7 @@ pub fn programs() -> Vec<Program> {
     programs.push(wgmma(&Wgmma { n: 128, ..Wgmma::default() }));
     for (i, swizzle) in ["none", "32B", "64B", "128B"].into_iter().enumerate() {
         let row = [128, 16, 32, 64][i];
-        programs.push(load(&format!("tma.load.2d.{swizzle}"), swizzle, &[96, 20], &[row, 16], &[7, -3]));
+        programs.push(load(&format!("tma.load.2d.{swizzle}"), swizzle, &[96, 20], &[row, 16], &[8, -3]));
     }
     programs.push(load("tma.load.1d", "none", &[200], &[64], &[160]));
     programs.push(load("tma.load.3d", "64B", &[40, 5, 6], &[32, 4, 2], &[16, 3, 5]));
