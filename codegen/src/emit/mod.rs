@@ -12,7 +12,7 @@ pub mod scalar;
 #[derive(Debug, thiserror::Error)]
 pub enum EmitError {
     /// The plan says something that the target has no code for, or that contradicts itself.
-    #[error("no code could be made for a kernel: {0} (this is a defect of the compiler, please report it)")]
+    #[error("cannot emit kernel code: {0}")]
     Plan(String),
     /// LLVM refused what was built: a defect of the compiler, not of the program.
     #[error("LLVM rejected the generated code: {0} (this is a defect of the compiler, please report it)")]
