@@ -1,4 +1,4 @@
-//! NVIDIA's assembler on the kernels of every example: no spills, no repaired instructions, and what they take.
+//! NVIDIA's assembler on the kernels of every example: no repaired instructions, and what they take and spill.
 //!
 //! Skipped, with a sentence, where there is no `ptxas`: `NSA_PTXAS` names one, else it is looked for in `PATH`.
 
@@ -48,22 +48,33 @@ fn number_before(line: &str, word: &str) -> Option<u32> {
     words.get(at.checked_sub(1)?)?.parse().ok()
 }
 
+/// Examples none of whose kernels may spill. The others' spills are in the table: masks that are alternatives, or lists of
+/// several kinds, keep more in registers than the tiles leave.
+const WITHOUT_SPILLS: [&str; 4] = ["full_attention", "nsa", "nsa_mlp", "window"];
+
 /// Rows of the table for one module, and what is wrong with it.
 fn look(way: &Way, said: &str) -> (Vec<String>, Vec<String>) {
     let Some((_, code)) = &way.code else { return Default::default() };
-    let (mut rows, mut faults, mut kernel) = (vec![], vec![], String::new());
+    let may_spill = !WITHOUT_SPILLS.iter().any(|name| way.name.starts_with(&format!("{name}-")));
+    let (mut rows, mut faults, mut kernel, mut spilled) = (vec![], vec![], String::new(), 0);
     for line in said.lines() {
         if let Some(rest) = line.split("Compiling entry function '").nth(1) {
             kernel = rest.split('\'').next().unwrap_or_default().to_string();
         }
-        let spills = |part: &str| part.contains("bytes spill") && number_before(part, "bytes") != Some(0);
-        if line.split(',').any(spills) || line.contains("C75") {
+        if line.contains("bytes stack frame") {
+            let stores = line.split(',').find(|part| part.contains("bytes spill stores"));
+            spilled = stores.and_then(|part| number_before(part, "bytes")).expect("bytes of spills");
+        }
+        if line.contains("C75") {
             faults.push(format!("{}: {kernel}: {line}", way.name));
         }
         if let Some(registers) = number_before(line, "registers") {
+            if spilled > 0 && !may_spill {
+                faults.push(format!("{}: {kernel} spills {spilled} bytes", way.name));
+            }
             let known = code.kernels.iter().find(|k| k.entry == kernel).expect("a kernel that was emitted");
             let mut row = format!("{:<40} {kernel:<16}", way.name);
-            write!(row, " {:>7} {registers:>9} {:>8}", known.threads, known.shared_bytes).expect("text");
+            write!(row, " {:>7} {registers:>9} {:>8} {spilled:>8}", known.threads, known.shared_bytes).expect("text");
             rows.push(row);
         }
     }
@@ -72,7 +83,7 @@ fn look(way: &Way, said: &str) -> (Vec<String>, Vec<String>) {
 }
 
 #[test]
-fn examples_assemble_without_spills_as_the_table_says() {
+fn examples_assemble_as_the_table_says() {
     let Some(ptxas) = ptxas() else {
         println!("skipped: no ptxas; set NSA_PTXAS or install the wheel nvidia-cuda-nvcc");
         return;
@@ -95,8 +106,8 @@ fn examples_assemble_without_spills_as_the_table_says() {
         return;
     }
     let head = format!(
-        "{:<40} {:<16} {:>7} {:>9} {:>8}",
-        "example, target, variant", "kernel", "threads", "registers", "shared"
+        "{:<40} {:<16} {:>7} {:>9} {:>8} {:>8}",
+        "example, target, variant", "kernel", "threads", "registers", "shared", "spilled"
     );
     let rows: Vec<String> = std::iter::once(head).chain(found.into_iter().flat_map(|(rows, _)| rows)).collect();
     snapshot("", "resources", &rows.join("\n"));

@@ -26,7 +26,8 @@ struct Access<'c> {
 
 impl<'c> Access<'c> {
     /// Into the tile at the byte offset `buffer` (`i32`) of shared memory. Lanes address row `lane_row` (only its last three
-    /// bits may differ between lanes modulo 8) plus a multiple of 8, and chunk `2 n + parity`, counted from `chunk_offset`.
+    /// bits may differ between lanes modulo 8) plus a multiple of 8, and chunk `2 n + parity`, counted from `chunk_offset`;
+    /// see [`Placement::allows_parts`].
     fn new(
         block: &Block<'_, 'c>,
         place: &Placement,
@@ -38,8 +39,11 @@ impl<'c> Access<'c> {
         let e = block.source.e;
         let turn = e.shift_right_logical(lane_row, e.i32(place.row_shift() as i32));
         let turn = e.and(turn, e.i32(place.group as i32 - 1));
-        let start = e.add(e.mul(lane_row, e.i32(place.row_bytes as i32)), e.shift_left(chunk_offset, e.i32(4)));
-        let first = e.add(e.add(start, e.shift_left(e.xor(parity, turn), e.i32(4))), buffer);
+        let inside = e.and(chunk_offset, e.i32(place.group as i32 - 1));
+        let groups = e.shift_left(e.sub(chunk_offset, inside), e.i32(4));
+        let start = e.add(e.mul(lane_row, e.i32(place.row_bytes as i32)), groups);
+        let first = e.shift_left(e.xor(e.or(inside, parity), turn), e.i32(4));
+        let first = e.add(e.add(start, first), buffer);
         let table = (0..(place.group / 2).max(1))
             .map(|pair| block.shared_at(0, e.xor(first, e.i32(32 * pair as i32))))
             .collect();
@@ -137,7 +141,7 @@ impl<'a, 'c> Block<'a, 'c> {
         let chunk_start = e.shift_right_logical(fast_start, e.i32(3));
         let fast_parts = if c.depth_is_slow { c.column_parts } else { c.depth_parts };
         let fast_width = if c.depth_is_slow { c.columns } else { c.depth };
-        if fast_parts > 1 && !(fast_width / 8).is_multiple_of(place.group) {
+        if fast_parts > 1 && !place.allows_parts(fast_width / 8) {
             return Err(EmitError::Plan(format!(
                 "tile `{}` is split over warps in parts of {fast_width}, which its swizzle does not allow",
                 c.tile.label
@@ -252,7 +256,7 @@ impl<'a, 'c> Block<'a, 'c> {
         let rows = e.mul(self.thread.row_warp, e.i32((FRAGMENT_ROWS * self.fragments()?.repeat) as i32));
         let row = e.add(rows, e.and(lane, e.i32(15)));
         let chunks = self.tile(number)?.fast.count / parts / 8;
-        if parts > 1 && !chunks.is_multiple_of(place.group) {
+        if parts > 1 && !place.allows_parts(chunks) {
             return Err(EmitError::Plan(format!("the depth of tile {number} is split finer than its swizzle")));
         }
         let start = e.mul(self.part(parts), e.i32(chunks as i32));

@@ -68,7 +68,9 @@ impl<'a, 'c> Block<'a, 'c> {
             let open = e.begin_if(exists);
             for start in (0..columns.count).step_by(WARP as usize) {
                 let local = e.add(self.thread.lane, e.i32(start as i32));
-                let value = e.add(self.column_base(columns.axis), local);
+                // Lanes past the tile repeat its last value: what they would read is not staged yet.
+                let inside = e.imin(local, e.i32(columns.count as i32 - 1));
+                let value = e.add(self.column_base(columns.axis), inside);
                 let place = self.place().with_unchecked(columns.axis, value)?.with_rows(rows, &row.axes);
                 let values = place.values(&[score, force, among])?;
                 let candidate = e.and(values[2], self.less(local, e.i32(columns.count as i32)));

@@ -54,6 +54,11 @@ impl Placement {
     pub fn bytes(&self) -> u32 {
         (self.rows * self.row_bytes).next_multiple_of(128)
     }
+    /// True if warps may each address so many chunks of a row: whole groups of the swizzle, or aligned parts of one, in which
+    /// adding a chunk's number is an exclusive or.
+    pub fn allows_parts(&self, chunks: u32) -> bool {
+        chunks.is_multiple_of(self.group) || (chunks > 1 && self.group.is_multiple_of(chunks))
+    }
     /// Elements of a chunk.
     pub fn per_chunk(&self) -> u32 {
         16 / self.element
