@@ -6,8 +6,7 @@ use nsa_artifact::Target;
 use nsa_codegen::plan::resources::{Limits, Resources, SM_80, SM_90};
 use nsa_codegen::term::cost::{CostTable, KernelCost};
 use nsa_codegen::term::{Considered, Explanation};
-use nsa_codegen::{Lowered, Variant};
-use std::fmt::Write;
+use nsa_codegen::Variant;
 
 /// Explain how a program becomes kernels: the laws it came by, what was considered, what each way costs, what was chosen.
 #[derive(clap::Args)]
@@ -42,7 +41,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                 }
             }
             text += "\n## What was considered\n\n";
-            text += &considered(&lowered, variant);
+            text += &considered(variant);
             text += &format!("\n## What the kernels cost\n\n{}\n", variant.candidate.cost);
             for (kernel, reason) in &variant.untiled {
                 text += &format!("{kernel} is computed element by element: {reason}\n");
@@ -88,31 +87,34 @@ fn outline(explanation: &Explanation) -> String {
 }
 
 /// The table of candidates, with what each has more or less than the chosen one.
-fn considered(lowered: &Lowered, variant: &Variant) -> String {
-    let mut text = format!("{:>10}  {:<44} against the chosen one\n", "ms", "stored");
+fn considered(variant: &Variant) -> String {
     let chosen = &variant.candidate;
-    let mut found = false;
-    for way in &variant.considered {
-        let split = if way.split.is_empty() { String::new() } else { format!("; split {}", way.split.join(" ")) };
+    let ways: Vec<(&Considered, String)> = variant.considered.iter().map(|way| (way, stored(way))).collect();
+    let width = ways.iter().map(|(_, stored)| stored.len()).max().unwrap_or(0);
+    let mut text = format!("{:>10}  {:<width$}  against the chosen one\n", "ms", "stored");
+    for (way, stored) in ways {
         let is_chosen = way.stored == chosen.stored() && way.split == chosen.split;
-        found |= is_chosen;
         let against = if is_chosen { "chosen".into() } else { difference(way, &chosen.cost) };
         let mark = if is_chosen { '>' } else { ' ' };
-        let stored = format!("{}{split}", way.stored.join(" "));
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{mark}{:>9.4}  {stored:<44} {against}", way.cost.seconds() * 1e3);
+        text += &format!("{mark}{:>9.4}  {stored:<width$}  {against}\n", way.cost.seconds() * 1e3);
     }
     for (stored, why) in &variant.refused {
         text += &format!("not taken: {}: {why}\n", stored.join(" "));
     }
-    debug_assert!(found, "the chosen candidate of {} was considered", lowered.target);
     text
+}
+
+/// What a way stores, and which of it in chunks.
+fn stored(way: &Considered) -> String {
+    let split = if way.split.is_empty() { String::new() } else { format!("; split {}", way.split.join(" ")) };
+    format!("{}{split}", way.stored.join(" "))
 }
 
 /// What of a way's cost differs most from another's.
 fn difference(way: &Considered, chosen: &CostTable) -> String {
-    let sum = |table: &CostTable, of: fn(&KernelCost) -> f64| table.kernels.iter().map(of).sum::<f64>();
-    let parts: [(&str, f64, fn(&KernelCost) -> f64); 6] = [
+    type Part = fn(&KernelCost) -> f64;
+    let sum = |table: &CostTable, of: Part| table.kernels.iter().map(of).sum::<f64>();
+    let parts: [(&str, f64, Part); 6] = [
         ("GB of memory traffic", 1e9, |k| k.memory),
         ("GB of cache traffic", 1e9, |k| k.cache),
         ("TFLOP in matrix units", 1e12, |k| k.matrix),
@@ -124,8 +126,9 @@ fn difference(way: &Considered, chosen: &CostTable) -> String {
     for (name, unit, of) in parts {
         let (here, there) = (sum(&way.cost, of) / unit, sum(chosen, of) / unit);
         let change = here - there;
-        if change.abs() > 0.02 * there.abs().max(0.01) {
-            let digits = if change.abs() < 10.0 && unit > 1.0 { 2 } else { 0 };
+        let digits = if change.abs() < 10.0 && unit > 1.0 { 2 } else { 0 };
+        let seen = change.abs() > 0.02 * there && change.abs() >= if digits == 2 { 0.005 } else { 0.5 };
+        if seen {
             words.push(format!("{change:+.digits$} {name}"));
         }
     }
@@ -150,11 +153,8 @@ fn occupancy(variant: &Variant, limits: &Limits) -> String {
         let blocks = takes.blocks(limits);
         let share = 100.0 * f64::from(blocks * takes.threads) / f64::from(limits.threads);
         let shared = f64::from(takes.shared) / 1024.0;
-        let _ = writeln!(
-            text,
-            "{:<16} {:>7} {:>9} {shared:>10.1} {blocks:>6} {share:>8.0}%",
-            kernel.name, takes.threads, takes.registers
-        );
+        let (name, threads, registers) = (&kernel.name, takes.threads, takes.registers);
+        text += &format!("{name:<16} {threads:>7} {registers:>9} {shared:>10.1} {blocks:>6} {share:>8.0}%\n");
     }
     text
 }

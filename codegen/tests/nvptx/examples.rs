@@ -12,6 +12,8 @@ use std::sync::LazyLock;
 pub struct Way {
     /// Example, target, variant, separated by hyphens.
     pub name: String,
+    /// The chosen terms, printed.
+    pub terms: String,
     pub plan: Plan,
     /// PTX, for a GPU.
     pub code: Option<(nvptx::Target, PtxCode)>,
@@ -54,7 +56,7 @@ fn ways(file: &Path) -> Vec<Way> {
             let name = format!("{stem}-{target}-{}", variant.label.replace(' ', "-"));
             let emit = |gpu| (gpu, nvptx::emit(&variant.plan, gpu).unwrap_or_else(|e| panic!("{name}: {e}")));
             let code = gpu.map(emit);
-            ways.push(Way { name, plan: variant.plan, code });
+            ways.push(Way { name, terms: variant.candidate.terms.to_string(), plan: variant.plan, code });
         }
     }
     ways
@@ -65,6 +67,13 @@ pub fn snapshot(folder: &str, name: &str, text: &str) {
     insta::with_settings!({ snapshot_path => format!("../../../snapshots/{folder}"), prepend_module_to_snapshot => false, omit_expression => true }, {
         insta::assert_snapshot!(name, text);
     });
+}
+
+#[test]
+fn terms() {
+    for way in WAYS.iter() {
+        snapshot("term", &way.name, &way.terms);
+    }
 }
 
 #[test]
