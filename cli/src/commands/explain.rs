@@ -3,10 +3,10 @@
 use crate::failure::{Failure, print};
 use crate::program::{Source, targets};
 use nsa_artifact::Target;
+use nsa_codegen::Variant;
 use nsa_codegen::plan::resources::{Limits, Resources, SM_80, SM_90};
 use nsa_codegen::term::cost::{CostTable, KernelCost};
 use nsa_codegen::term::{Considered, Explanation};
-use nsa_codegen::Variant;
 
 /// Explain how a program becomes kernels: the laws it came by, what was considered, what each way costs, what was chosen.
 #[derive(clap::Args)]
