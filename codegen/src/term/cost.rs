@@ -15,7 +15,7 @@
 
 use super::context::{Context, TensorRole};
 use super::facts::{Binding, Facts, Level, facts_of_nodes};
-use super::price::{CHUNKS, TILE, list_length};
+use super::price::{CHUNKS, TILE, combinations, list_length};
 use super::stored::{each_node, kernels, stored_types};
 use super::{AxisName, Definition, Monoid, TensorName, Term, Terms, Type};
 use crate::machine::Machine;
@@ -288,18 +288,11 @@ impl<'a> Kernel<'a> {
         let mut product = 1.0;
         for (axis, level) in free {
             let frame = stack.iter().rposition(|frame| self.frames[*frame].axis == *axis);
-            let finer = |level| free.contains(&(*axis, level));
             let all = match frame {
                 None => self.tiles.get(axis).copied().unwrap_or(self.axis_size(*axis)),
                 Some(place) => self.visits(stack[place], &stack[..place], free),
             };
-            product *= match level {
-                Level::Element => all,
-                Level::Tile if finer(Level::Element) => 1.0,
-                Level::Tile => (all / TILE).max(1.0),
-                Level::Chunk if finer(Level::Element) || finer(Level::Tile) => 1.0,
-                Level::Chunk => CHUNKS,
-            };
+            product *= combinations(*level, all, |level| free.contains(&(*axis, level)));
         }
         product
     }

@@ -131,17 +131,22 @@ fn values(graph: &Graph, class: Id) -> f64 {
     let free = &graph[class].data.free;
     for (number, level) in free {
         let size = context.axes.get(*number as usize).map_or(1, |axis| axis.size) as f64;
-        let finer = |level| free.contains(&(*number, level));
-        product *= match level {
-            Level::Element => size,
-            // an element says in which tile it is, a tile in which chunk
-            Level::Tile if finer(Level::Element) => 1.0,
-            Level::Tile => (size / TILE).max(1.0),
-            Level::Chunk if finer(Level::Element) || finer(Level::Tile) => 1.0,
-            Level::Chunk => CHUNKS,
-        };
+        product *= combinations(*level, size, |level| free.contains(&(*number, level)));
     }
     product
+}
+
+/// By how much varying over an axis at a level multiplies the values there are, if `size` values of the axis are met;
+/// `has`: at which levels it varies over the axis.
+pub(super) fn combinations(level: Level, size: f64, has: impl Fn(Level) -> bool) -> f64 {
+    match level {
+        Level::Element => size,
+        // an element says in which tile it is, a tile in which chunk
+        Level::Tile if has(Level::Element) => 1.0,
+        Level::Tile => (size / TILE).max(1.0),
+        Level::Chunk if has(Level::Element) || has(Level::Tile) => 1.0,
+        Level::Chunk => CHUNKS,
+    }
 }
 
 /// The price of a node in seconds, without its operands: operations over the machine's rates.
