@@ -3,7 +3,7 @@
 mod commands;
 mod demo;
 mod failure;
-mod indices;
+mod fills;
 mod interpreter;
 mod layout;
 mod loading;

@@ -1,7 +1,7 @@
 //! `nsa run`: runs a program, compares it with the reference, times it.
 
 use crate::failure::{Failure, print};
-use crate::indices;
+use crate::fills;
 use crate::interpreter::{self, Interpreted};
 use crate::layout::Lengths;
 use crate::loading::{Loaded, load};
@@ -91,10 +91,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let loaded = load(&chosen, &device)?;
     let mut case = Case { lengths: lengths.clone(), ..Case::default() };
     let mut plan = loaded.kernel.plan(&case.shape())?;
-    let all = Lengths::new(loaded.kernel.manifest(), &lengths)
+    let all = Lengths::new(&plan.variant().axes, &lengths)
         .ok_or("the lengths of derived axes cannot be computed".to_string())?;
     let given = arguments.inputs.as_deref().map(read_tensors).transpose()?.unwrap_or_default();
-    case.inputs = fill(&plan, arguments.seed, given, &indices::fills(&chosen.program, &all))?;
+    case.inputs = fill(&plan, arguments.seed, given, &fills::fills(&chosen.program, &all))?;
 
     let (results, stored, timing, interpreted) = if device.described_target().is_some() {
         let (stored, interpreted) = interpreter::interpret(&plan, &case.inputs, arguments.schedules)?;

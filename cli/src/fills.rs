@@ -1,16 +1,16 @@
-//! Which numbers integer arguments may hold, from how the program uses them.
+//! Which random numbers arguments get, from how the program uses them.
 
 use crate::layout::Lengths;
 use nsa_dsl::Program;
-use nsa_dsl::program::{DType, Expr, ExprId, IntBin, TensorId};
+use nsa_dsl::program::{AxisId, DType, Expr, ExprId, Extent, IntBin, Tensor, TensorId};
 use nsa_measure::Fill;
 use std::collections::BTreeMap;
 
-/// Random numbers for the integer arguments: sets for those that `in` searches, else indices of the axis they address.
+/// Random numbers for the integer arguments, sets for those that `in` searches, else indices of the axis they address; and for
+/// weights.
 pub fn fills(program: &Program, lengths: &Lengths) -> BTreeMap<String, Fill> {
     let mut fills = BTreeMap::new();
-    let longest =
-        |axis: nsa_dsl::program::AxisId| lengths.of(&program.axis(axis).name).iter().copied().max().unwrap_or(0) as i64;
+    let longest = |axis: AxisId| lengths.of(&program.axis(axis).name).iter().copied().max().unwrap_or(0) as i64;
     for expr in &program.exprs {
         match expr {
             Expr::Member(searched, list, _) if is_integer_parameter(program, *list) => {
@@ -32,7 +32,26 @@ pub fn fills(program: &Program, lengths: &Lengths) -> BTreeMap<String, Fill> {
             _ => {}
         }
     }
+    for (_, tensor) in program.params() {
+        if let Some(deviation) = weight_deviation(program, tensor) {
+            fills.entry(tensor.name.clone()).or_insert(Fill::Normal(deviation));
+        }
+    }
     fills
+}
+
+/// Tensors of two and more axes without a run-time one are weights. They are drawn as layers are initialised, so that a linear map
+/// to the last axis keeps the size of what it maps: otherwise scores become so large that softmax only picks maxima, and
+/// rounding decides which.
+fn weight_deviation(program: &Program, tensor: &Tensor) -> Option<f64> {
+    let extent = |axis: &AxisId| match program.axis(*axis).extent {
+        Extent::Const(n) => Some(n as f64),
+        _ => None,
+    };
+    let extents: Vec<f64> = tensor.axes.iter().map(extent).collect::<Option<_>>()?;
+    let (_, inputs) = extents.split_last().filter(|(_, inputs)| !inputs.is_empty())?;
+    let floating = tensor.dtype != Some(DType::I32);
+    floating.then(|| 1.0 / inputs.iter().product::<f64>().max(1.0).sqrt())
 }
 
 fn is_integer_parameter(program: &Program, tensor: TensorId) -> bool {
@@ -41,7 +60,7 @@ fn is_integer_parameter(program: &Program, tensor: TensorId) -> bool {
 }
 
 /// Smallest and largest value of an integer expression; None if it reads data.
-fn range(program: &Program, id: ExprId, longest: &dyn Fn(nsa_dsl::program::AxisId) -> i64) -> Option<(i64, i64)> {
+fn range(program: &Program, id: ExprId, longest: &dyn Fn(AxisId) -> i64) -> Option<(i64, i64)> {
     match program.expr(id) {
         Expr::Int(n) => Some((*n, *n)),
         Expr::Axis(axis) => Some((0, (longest(*axis) - 1).max(0))),
