@@ -2,7 +2,7 @@
 
 use crate::layout::Lengths;
 use nsa_dsl::Program;
-use nsa_dsl::program::{AxisId, DType, Expr, ExprId, Extent, IntBin, Tensor, TensorId};
+use nsa_dsl::program::{AxisId, DType, Expr, ExprId, Extent, IntBin, Source, Tensor, TensorId};
 use nsa_measure::Fill;
 use std::collections::BTreeMap;
 
@@ -13,10 +13,24 @@ pub fn fills(program: &Program, lengths: &Lengths) -> BTreeMap<String, Fill> {
     let longest = |axis: AxisId| lengths.of(&program.axis(axis).name).iter().copied().max().unwrap_or(0) as i64;
     for expr in &program.exprs {
         match expr {
-            Expr::Member(searched, list, _) if is_integer_parameter(program, *list) => {
+            Expr::Member(searched, list, _) => {
                 let most = range(program, *searched, &longest).map_or(0, |(_, most)| most);
                 let bound = u64::try_from(most + 1).unwrap_or(0);
-                fills.insert(program.tensor(*list).name.clone(), Fill::List(bound));
+                for parameter in list_parameters(program, *list) {
+                    fills.insert(program.tensor(parameter).name.clone(), Fill::List(bound));
+                }
+            }
+            Expr::Compare(_, a, b) => {
+                for (read, other) in [(a, b), (b, a)] {
+                    if let Expr::Load(tensor, _) = program.expr(*read)
+                        && is_integer_parameter(program, *tensor)
+                    {
+                        // A count or a bound falls anywhere in what it is compared with; identities repeat.
+                        let bound = range(program, *other, &longest)
+                            .map_or(IDENTITIES, |(_, most)| u64::try_from(most.saturating_add(2)).unwrap_or(1));
+                        fills.entry(program.tensor(*tensor).name.clone()).or_insert(Fill::Below(bound));
+                    }
+                }
             }
             Expr::Load(tensor, index) => {
                 let axes = &program.tensor(*tensor).axes;
@@ -40,6 +54,29 @@ pub fn fills(program: &Program, lengths: &Lengths) -> BTreeMap<String, Fill> {
     fills
 }
 
+/// How many different numbers an argument holds that is compared with other data: documents of a batch, say.
+const IDENTITIES: u64 = 4;
+
+/// The integer parameters whose rows are the lists of a tensor: itself, or what its definition reads along its last axis.
+fn list_parameters(program: &Program, list: TensorId) -> Vec<TensorId> {
+    let tensor = program.tensor(list);
+    let Source::Value(root) = tensor.source else {
+        return if is_integer_parameter(program, list) { vec![list] } else { vec![] };
+    };
+    let (mut found, mut pending) = (vec![], vec![root]);
+    while let Some(id) = pending.pop() {
+        let expr = program.expr(id);
+        if let Expr::Load(read, _) = expr
+            && is_integer_parameter(program, *read)
+            && program.tensor(*read).axes.last() == tensor.axes.last()
+        {
+            found.push(*read);
+        }
+        expr.children(|child| pending.push(child));
+    }
+    found
+}
+
 /// Tensors of two and more axes without a run-time one are weights. They are drawn as layers are initialised, so that a linear map
 /// to the last axis keeps the size of what it maps: otherwise scores become so large that softmax only picks maxima, and
 /// rounding decides which.
@@ -56,7 +93,7 @@ fn weight_deviation(program: &Program, tensor: &Tensor) -> Option<f64> {
 
 fn is_integer_parameter(program: &Program, tensor: TensorId) -> bool {
     let tensor = program.tensor(tensor);
-    tensor.source == nsa_dsl::program::Source::Param && tensor.dtype == Some(DType::I32)
+    tensor.source == Source::Param && tensor.dtype == Some(DType::I32)
 }
 
 /// Smallest and largest value of an integer expression; None if it reads data.
