@@ -2,12 +2,12 @@
 
 use crate::layout::Lengths;
 use nsa_dsl::Program;
-use nsa_dsl::program::{AxisId, DType, Expr, ExprId, Extent, IntBin, Source, Tensor, TensorId};
+use nsa_dsl::program::{AxisId, DType, Expr, ExprId, IntBin, Source, TensorId};
 use nsa_measure::Fill;
 use std::collections::BTreeMap;
 
-/// Random numbers for the integer arguments, sets for those that `in` searches, else indices of the axis they address; and for
-/// weights.
+/// Random numbers for the integer arguments, sets for those that `in` searches, else indices of the axis they address, counts and bounds
+/// of what they are compared with.
 pub fn fills(program: &Program, lengths: &Lengths) -> BTreeMap<String, Fill> {
     let mut fills = BTreeMap::new();
     let longest = |axis: AxisId| lengths.of(&program.axis(axis).name).iter().copied().max().unwrap_or(0) as i64;
@@ -46,11 +46,6 @@ pub fn fills(program: &Program, lengths: &Lengths) -> BTreeMap<String, Fill> {
             _ => {}
         }
     }
-    for (_, tensor) in program.params() {
-        if let Some(deviation) = weight_deviation(program, tensor) {
-            fills.entry(tensor.name.clone()).or_insert(Fill::Normal(deviation));
-        }
-    }
     fills
 }
 
@@ -75,20 +70,6 @@ fn list_parameters(program: &Program, list: TensorId) -> Vec<TensorId> {
         expr.children(|child| pending.push(child));
     }
     found
-}
-
-/// Tensors of two and more axes without a run-time one are weights. They are drawn as layers are initialised, so that a linear map
-/// to the last axis keeps the size of what it maps: otherwise scores become so large that softmax only picks maxima, and
-/// rounding decides which.
-fn weight_deviation(program: &Program, tensor: &Tensor) -> Option<f64> {
-    let extent = |axis: &AxisId| match program.axis(*axis).extent {
-        Extent::Const(n) => Some(n as f64),
-        _ => None,
-    };
-    let extents: Vec<f64> = tensor.axes.iter().map(extent).collect::<Option<_>>()?;
-    let (_, inputs) = extents.split_last().filter(|(_, inputs)| !inputs.is_empty())?;
-    let floating = tensor.dtype != Some(DType::I32);
-    floating.then(|| 1.0 / inputs.iter().product::<f64>().max(1.0).sqrt())
 }
 
 fn is_integer_parameter(program: &Program, tensor: TensorId) -> bool {
