@@ -175,7 +175,7 @@ fn errors_are_sentences() {
     assert!(text.ends_with("the launch is on the host"), "{text}");
     let stream = device.context().expect("a GPU").default_stream();
     let text = plan.launch(&stream, &arguments).expect_err("host memory").to_string();
-    assert_eq!(text, "`x`: it is in host memory, but must be in memory of cuda:0");
+    assert_eq!(text, "`x`: it is in host memory, but the plan needs it in memory of cuda:0: copy it there first");
     let text = Device::cuda(1000).expect_err("no such device").to_string();
     assert!(text.starts_with("there is no CUDA device 1000: this machine has "), "{text}");
 }
