@@ -7,6 +7,7 @@
 
 mod analysis;
 mod arrays;
+mod condition;
 mod memory;
 mod rows;
 mod sequence;
