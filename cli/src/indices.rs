@@ -2,19 +2,23 @@
 
 use crate::layout::Lengths;
 use nsa_dsl::Program;
-use nsa_dsl::program::{DType, Expr, ExprId, IntBin, TensorId};
+use nsa_dsl::program::{AxisId, DType, Expr, ExprId, IntBin, Source, TensorId};
 use nsa_measure::Fill;
 use std::collections::BTreeMap;
 
 /// Random numbers for the integer arguments: sets for those that `in` searches, else indices of the axis they address.
 pub fn fills(program: &Program, lengths: &Lengths) -> BTreeMap<String, Fill> {
+    fills_for(program, &|axis| lengths.of(&program.axis(axis).name).iter().copied().max().unwrap_or(0) as i64)
+}
+
+/// The same where the longest sequence's lengths are known.
+pub fn fills_for(program: &Program, longest: &dyn Fn(AxisId) -> i64) -> BTreeMap<String, Fill> {
     let mut fills = BTreeMap::new();
-    let longest =
-        |axis: nsa_dsl::program::AxisId| lengths.of(&program.axis(axis).name).iter().copied().max().unwrap_or(0) as i64;
+    let values = |axis: AxisId| (0, (longest(axis) - 1).max(0));
     for expr in &program.exprs {
         match expr {
             Expr::Member(searched, list, _) if is_integer_parameter(program, *list) => {
-                let most = range(program, *searched, &longest).map_or(0, |(_, most)| most);
+                let most = range(program, *searched, &values, longest).map_or(0, |(_, most)| most);
                 let bound = u64::try_from(most + 1).unwrap_or(0);
                 fills.insert(program.tensor(*list).name.clone(), Fill::List(bound));
             }
@@ -35,19 +39,26 @@ pub fn fills(program: &Program, lengths: &Lengths) -> BTreeMap<String, Fill> {
     fills
 }
 
-fn is_integer_parameter(program: &Program, tensor: TensorId) -> bool {
+/// Whether a tensor is an argument of integers.
+pub fn is_integer_parameter(program: &Program, tensor: TensorId) -> bool {
     let tensor = program.tensor(tensor);
-    tensor.source == nsa_dsl::program::Source::Param && tensor.dtype == Some(DType::I32)
+    tensor.source == Source::Param && tensor.dtype == Some(DType::I32)
 }
 
-/// Smallest and largest value of an integer expression; None if it reads data.
-fn range(program: &Program, id: ExprId, longest: &dyn Fn(nsa_dsl::program::AxisId) -> i64) -> Option<(i64, i64)> {
+/// Smallest and largest value of an integer expression, from those of axes and the greatest length of each; None if it reads
+/// data.
+pub fn range(
+    program: &Program,
+    id: ExprId,
+    values: &dyn Fn(AxisId) -> (i64, i64),
+    length: &dyn Fn(AxisId) -> i64,
+) -> Option<(i64, i64)> {
     match program.expr(id) {
         Expr::Int(n) => Some((*n, *n)),
-        Expr::Axis(axis) => Some((0, (longest(*axis) - 1).max(0))),
-        Expr::Len(axis) => Some((0, longest(*axis))),
+        Expr::Axis(axis) => Some(values(*axis)),
+        Expr::Len(axis) => Some((0, length(*axis))),
         Expr::IntBin(op, a, b) => {
-            let (a, b) = (range(program, *a, longest)?, range(program, *b, longest)?);
+            let (a, b) = (range(program, *a, values, length)?, range(program, *b, values, length)?);
             let of = |x: i64, y: i64| match op {
                 IntBin::Add => x.checked_add(y),
                 IntBin::Sub => x.checked_sub(y),
