@@ -4,7 +4,7 @@ mod commands;
 mod demo;
 mod explain;
 mod failure;
-mod indices;
+mod fills;
 mod interpreter;
 mod layout;
 mod loading;

@@ -51,7 +51,7 @@ pub use error::Error;
 pub use host::{HostEntry, HostSymbols};
 pub use kernel::{Embedded, Kernel};
 pub use nsa_artifact::{self as artifact, Artifact, DType, HostIsa, Target};
-pub use plan::{Parameter, Plan, Script, ScriptLaunch, ScriptMemory, ScriptWord, Stream};
+pub use plan::{Intermediate, Parameter, Plan, Script, ScriptLaunch, ScriptMemory, ScriptWord, Stream};
 pub use shape::{Lengths, Shape};
 pub use view::{Element, View};
 

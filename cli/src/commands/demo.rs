@@ -19,10 +19,10 @@ use std::time::Instant;
 /// how long it takes, and how many keys are read.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The text; by default this repository's sources.
+    /// The text; by default this repository's documents and sources.
     text: Option<PathBuf>,
     /// How many bytes of it.
-    #[arg(long, default_value_t = 32768)]
+    #[arg(long, default_value_t = 65536)]
     bytes: usize,
     /// Where: host, cuda:0, ...; by default the first GPU, or the host if there is none.
     #[arg(long)]

@@ -1,7 +1,7 @@
 //! Which keys a compressed key stands for.
 
 use super::branches::{Branch, each};
-use crate::indices;
+use crate::fills;
 use nsa_dsl::Program;
 use nsa_dsl::program::{AxisId, Expr, ExprId, Extent, Source, TensorId};
 use std::collections::BTreeSet;
@@ -71,7 +71,7 @@ impl Footprint {
                 true => (value as i64, value as i64),
                 false => (0, extent(other) as i64 - 1),
             };
-            let (least, most) = indices::range(program, *index, &values, &|axis| extent(axis) as i64)?;
+            let (least, most) = fills::range(program, *index, &values, &|axis| extent(axis) as i64)?;
             (first, last) = (first.min(least), last.max(most));
         }
         let end = usize::try_from(last + 1).unwrap_or(0).min(extent(self.axis));

@@ -1,8 +1,8 @@
 //! Arguments for a picture: those that are given, and random ones that look like a text's.
 
 use crate::failure::Failure;
-use crate::indices::{fills_for, is_integer_parameter, range};
-use nsa_dsl::program::{AxisId, Compare, DType, Expr, ExprId, Extent, Source, TensorId};
+use crate::fills::{fills_for, is_integer_parameter, range};
+use nsa_dsl::program::{AxisId, Compare, DType, Expr, ExprId, Extent, TensorId};
 use nsa_dsl::{Inputs, Program};
 use nsa_measure::{Fill, Random, Tensors};
 use std::collections::BTreeMap;
@@ -116,38 +116,32 @@ fn integers(program: &Program, length: &dyn Fn(AxisId) -> i64) -> BTreeMap<Tenso
     };
     let mut found = BTreeMap::new();
     for expr in &program.exprs {
-        match expr {
-            Expr::Compare(op, a, b) => match (loaded(*a), loaded(*b)) {
-                (Some(a), Some(b)) if a == b && matches!(op, Compare::Eq | Compare::Ne) => {
-                    found.insert(a, Meaning::Groups);
-                }
-                (Some(tensor), None) | (None, Some(tensor)) => {
-                    let other = if loaded(*a).is_some() { *b } else { *a };
-                    let bound = bound(other);
-                    let meaning = if long(other) { Meaning::Place(bound) } else { Meaning::Below(bound + 1) };
-                    found.entry(tensor).or_insert(meaning);
-                }
-                _ => {}
-            },
-            // A list that a definition makes of an argument.
-            Expr::Member(searched, list, _) => {
-                if let Source::Value(root) = program.tensor(*list).source
-                    && let Expr::Select(_, a, b) = program.expr(root)
-                {
-                    for tensor in [loaded(*a), loaded(*b)].into_iter().flatten() {
-                        found.insert(tensor, Meaning::List(bound(*searched)));
-                    }
-                }
+        let Expr::Compare(op, a, b) = expr else { continue };
+        match (loaded(*a), loaded(*b)) {
+            (Some(a), Some(b)) if a == b && matches!(op, Compare::Eq | Compare::Ne) => {
+                found.insert(a, Meaning::Groups);
+            }
+            (Some(tensor), None) | (None, Some(tensor)) => {
+                let other = if loaded(*a).is_some() { *b } else { *a };
+                let bound = bound(other);
+                let meaning = if long(other) { Meaning::Place(bound) } else { Meaning::Below(bound + 1) };
+                found.entry(tensor).or_insert(meaning);
             }
             _ => {}
         }
     }
+    // What else integers mean is the same for every random run.
+    let fills = fills_for(program, length);
     for (id, tensor) in program.params() {
-        match fills_for(program, length).get(&tensor.name) {
-            Some(Fill::List(bound)) => found.insert(id, Meaning::List(*bound)),
-            Some(Fill::Below(bound)) => found.insert(id, Meaning::Below(*bound)),
-            _ => None,
-        };
+        match fills.get(&tensor.name) {
+            Some(Fill::List(bound)) => {
+                found.insert(id, Meaning::List(*bound));
+            }
+            Some(Fill::Below(bound)) => {
+                found.entry(id).or_insert(Meaning::Below(*bound));
+            }
+            _ => {}
+        }
     }
     found
 }

@@ -2,8 +2,10 @@
 
 use super::analysis::Analysis;
 use super::arrays::{EvalError, Inputs, Values};
+use super::choices::Choices;
 use super::rows;
 use crate::program::*;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -49,6 +51,10 @@ pub(super) struct Sequence<'a> {
     pub tensors: Vec<Stored<'a>>,
     /// For each expression that is such a load.
     pub accesses: Vec<Option<Access>>,
+    /// Lists that are to be used for `top` definitions.
+    given: Vec<Option<&'a [i64]>>,
+    /// What was said of those that were used, by tensor.
+    choices: Mutex<BTreeMap<u32, Choices>>,
     failed: AtomicBool,
     error: Mutex<Option<EvalError>>,
 }
@@ -62,7 +68,7 @@ impl<'a> Sequence<'a> {
         extents: Vec<i64>,
         offsets: &mut [usize],
     ) -> Result<Self, EvalError> {
-        let mut tensors = vec![];
+        let (mut tensors, mut given) = (vec![], vec![]);
         for (number, tensor) in program.tensors.iter().enumerate() {
             let shape: Vec<i64> = tensor.axes.iter().map(|axis| extents[axis.0 as usize]).collect();
             let row = analysis.plans[number].row;
@@ -90,6 +96,18 @@ impl<'a> Sequence<'a> {
                 let count = row.map_or(1, |row| shape[row] as usize);
                 Data::Rows(row, std::iter::repeat_with(OnceLock::new).take(count).collect())
             };
+            let all = inputs.lists(tensor);
+            given.push(match all {
+                Some(lists) => {
+                    let start = offsets[number];
+                    let end = start + shape.iter().map(|&n| n as usize).product::<usize>();
+                    offsets[number] = end;
+                    let wrong =
+                        || EvalError::WrongSize { name: tensor.name.clone(), expected: end, given: lists.len() };
+                    Some(lists.get(start..end).ok_or_else(wrong)?)
+                }
+                None => None,
+            });
             tensors.push(Stored { shape, strides, data });
         }
         let accesses = program.exprs.iter().map(|expr| access(program, &tensors, &extents, expr)).collect();
@@ -99,6 +117,8 @@ impl<'a> Sequence<'a> {
             extents,
             tensors,
             accesses,
+            given,
+            choices: Mutex::default(),
             failed: AtomicBool::new(false),
             error: Mutex::new(None),
         })
@@ -110,6 +130,24 @@ impl<'a> Sequence<'a> {
 
     pub fn shape(&self, tensor: TensorId) -> Vec<usize> {
         self.tensors[tensor.0 as usize].shape.iter().map(|&n| n as usize).collect()
+    }
+
+    /// The lists that are to be used for a `top` definition, in the order of its axes.
+    pub fn given(&self, tensor: TensorId) -> Option<&'a [i64]> {
+        self.given[tensor.0 as usize]
+    }
+
+    /// Notes what is to be said of lists that were used.
+    pub fn judged(&self, tensor: TensorId, choices: Choices) {
+        let mut all = self.choices.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let known = all.entry(tensor.0).or_default();
+        *known = known.and(choices);
+    }
+
+    /// What was said of a definition's lists, as far as they were used.
+    pub fn choices(&self, tensor: TensorId) -> Choices {
+        let all = self.choices.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        all.get(&tensor.0).copied().unwrap_or_default()
     }
 
     /// Notes an error; evaluation goes on with some value.

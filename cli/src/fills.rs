@@ -1,4 +1,4 @@
-//! Which numbers integer arguments may hold, from how the program uses them.
+//! Which random numbers arguments get, from how the program uses them.
 
 use crate::layout::Lengths;
 use nsa_dsl::Program;
@@ -6,21 +6,36 @@ use nsa_dsl::program::{AxisId, DType, Expr, ExprId, IntBin, Source, TensorId};
 use nsa_measure::Fill;
 use std::collections::BTreeMap;
 
-/// Random numbers for the integer arguments: sets for those that `in` searches, else indices of the axis they address.
+/// Random numbers for the integer arguments, sets for those that `in` searches, else indices of the axis they address, counts and bounds
+/// of what they are compared with.
 pub fn fills(program: &Program, lengths: &Lengths) -> BTreeMap<String, Fill> {
     fills_for(program, &|axis| lengths.of(&program.axis(axis).name).iter().copied().max().unwrap_or(0) as i64)
 }
 
-/// The same where the longest sequence's lengths are known.
+/// The same, from the greatest length of each axis.
 pub fn fills_for(program: &Program, longest: &dyn Fn(AxisId) -> i64) -> BTreeMap<String, Fill> {
     let mut fills = BTreeMap::new();
     let values = |axis: AxisId| (0, (longest(axis) - 1).max(0));
     for expr in &program.exprs {
         match expr {
-            Expr::Member(searched, list, _) if is_integer_parameter(program, *list) => {
+            Expr::Member(searched, list, _) => {
                 let most = range(program, *searched, &values, longest).map_or(0, |(_, most)| most);
                 let bound = u64::try_from(most + 1).unwrap_or(0);
-                fills.insert(program.tensor(*list).name.clone(), Fill::List(bound));
+                for parameter in list_parameters(program, *list) {
+                    fills.insert(program.tensor(parameter).name.clone(), Fill::List(bound));
+                }
+            }
+            Expr::Compare(_, a, b) => {
+                for (read, other) in [(a, b), (b, a)] {
+                    if let Expr::Load(tensor, _) = program.expr(*read)
+                        && is_integer_parameter(program, *tensor)
+                    {
+                        // A count or a bound falls anywhere in what it is compared with; identities repeat.
+                        let bound = range(program, *other, &values, longest)
+                            .map_or(IDENTITIES, |(_, most)| u64::try_from(most.saturating_add(2)).unwrap_or(1));
+                        fills.entry(program.tensor(*tensor).name.clone()).or_insert(Fill::Below(bound));
+                    }
+                }
             }
             Expr::Load(tensor, index) => {
                 let axes = &program.tensor(*tensor).axes;
@@ -37,6 +52,29 @@ pub fn fills_for(program: &Program, longest: &dyn Fn(AxisId) -> i64) -> BTreeMap
         }
     }
     fills
+}
+
+/// How many different numbers an argument holds that is compared with other data: documents of a batch, say.
+const IDENTITIES: u64 = 4;
+
+/// The integer parameters whose rows are the lists of a tensor: itself, or what its definition reads along its last axis.
+fn list_parameters(program: &Program, list: TensorId) -> Vec<TensorId> {
+    let tensor = program.tensor(list);
+    let Source::Value(root) = tensor.source else {
+        return if is_integer_parameter(program, list) { vec![list] } else { vec![] };
+    };
+    let (mut found, mut pending) = (vec![], vec![root]);
+    while let Some(id) = pending.pop() {
+        let expr = program.expr(id);
+        if let Expr::Load(read, _) = expr
+            && is_integer_parameter(program, *read)
+            && program.tensor(*read).axes.last() == tensor.axes.last()
+        {
+            found.push(*read);
+        }
+        expr.children(|child| pending.push(child));
+    }
+    found
 }
 
 /// Whether a tensor is an argument of integers.
