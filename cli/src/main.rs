@@ -2,17 +2,20 @@
 
 mod commands;
 mod demo;
+mod explain;
 mod failure;
 mod fills;
 mod interpreter;
 mod layout;
 mod loading;
+mod picture;
 mod program;
 mod reference;
+mod sparsity;
 mod text;
 
 use clap::{Parser, Subcommand};
-use commands::{bench, build, check, explain, lower, ptx, run, vm};
+use commands::{bench, build, check, draw, explain, lower, ptx, run, vm};
 use std::process::ExitCode;
 
 /// Compiles short tensor programs, Native Sparse Attention first of all, into kernels for GPUs and for the host.
@@ -29,6 +32,7 @@ enum Which {
     Ptx(ptx::Arguments),
     Lower(lower::Arguments),
     Explain(explain::Arguments),
+    Draw(draw::Arguments),
     Build(build::Arguments),
     Run(run::Arguments),
     Bench(bench::Arguments),
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
         Which::Ptx(arguments) => ptx::run(&arguments),
         Which::Lower(arguments) => lower::run(&arguments),
         Which::Explain(arguments) => explain::run(&arguments),
+        Which::Draw(arguments) => draw::run(&arguments),
         Which::Build(arguments) => build::run(&arguments),
         Which::Run(arguments) => run::run(&arguments),
         Which::Bench(arguments) => bench::run(&arguments),

@@ -77,3 +77,8 @@ pub use half;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// The book's chapter for those who embed kernels, likewise.
+#[cfg(doctest)]
+#[doc = include_str!("../../book/src/embedding.md")]
+struct Embedding;

@@ -188,29 +188,50 @@ impl<'a> Sequence<'a> {
                 Some((place, values)) if Some(place) == *row_place => values.to_vec(),
                 _ => (0..rows.len()).collect(),
             };
-            let next = AtomicUsize::new(0);
-            let work = || {
-                while let Some(&at) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if self.failed.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    self.row(tensor, rows, at);
-                }
-            };
-            let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(wanted.len());
-            std::thread::scope(|scope| {
-                for number in 0..threads {
-                    let thread = std::thread::Builder::new().name("nsa-evaluate".into()).stack_size(STACK_BYTES);
-                    // One thread is enough to go on with.
-                    if let Err(error) = thread.spawn_scoped(scope, work)
-                        && number == 0
-                    {
-                        return Err(EvalError::NoThread(error.to_string()));
-                    }
-                }
-                Ok(())
+            self.parallel(wanted.len(), |number| {
+                self.row(tensor, rows, wanted[number]);
             })?;
         }
+        self.failure()
+    }
+
+    /// The results of `work` for the numbers below `count`, on all processors, with room to evaluate definitions in; an error
+    /// that one of them met.
+    pub fn parallel<T: Send>(&self, count: usize, work: impl Fn(usize) -> T + Sync) -> Result<Vec<T>, EvalError> {
+        let next = AtomicUsize::new(0);
+        let done = Mutex::new(Vec::with_capacity(count));
+        let run = || {
+            let mut own = vec![];
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= count || self.failed.load(Ordering::Relaxed) {
+                    break;
+                }
+                own.push((number, work(number)));
+            }
+            done.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).append(&mut own);
+        };
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(count);
+        std::thread::scope(|scope| {
+            for number in 0..threads {
+                let thread = std::thread::Builder::new().name("nsa-evaluate".into()).stack_size(STACK_BYTES);
+                // One thread is enough to go on with.
+                if let Err(error) = thread.spawn_scoped(scope, run)
+                    && number == 0
+                {
+                    return Err(EvalError::NoThread(error.to_string()));
+                }
+            }
+            Ok(())
+        })?;
+        self.failure()?;
+        let mut done = done.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        done.sort_unstable_by_key(|(number, _)| *number);
+        Ok(done.into_iter().map(|(_, result)| result).collect())
+    }
+
+    /// The first error that evaluation met.
+    fn failure(&self) -> Result<(), EvalError> {
         match &*self.error.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) {
             Some(error) => Err(error.clone()),
             None => Ok(()),
