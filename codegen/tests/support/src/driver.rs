@@ -12,7 +12,9 @@ pub type Lengths<'a> = &'a [(&'a str, &'a [usize])];
 /// A tensor in f64, row-major.
 #[derive(Clone, Debug)]
 pub struct Array {
+    /// Extents, slowest first; the packed axis has all sequences.
     pub dims: Vec<usize>,
+    /// Elements, row-major.
     pub data: Vec<f64>,
     /// Per sequence, what is added to the index of the packed axis, and that axis.
     offsets: Vec<usize>,
@@ -41,6 +43,8 @@ impl Array {
 pub struct Random(pub u64);
 
 impl Random {
+    /// The next number.
+    #[expect(clippy::should_implement_trait, reason = "it never ends")]
     pub fn next(&mut self) -> f64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 11) as f64 / (1u64 << 52) as f64 - 1.0

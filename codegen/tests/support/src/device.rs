@@ -121,6 +121,7 @@ impl<'p> Batch<'p> {
     }
 }
 
+/// The bytes of `x` in a buffer of this type.
 pub fn to_bits(dtype: Type, x: f64) -> Vec<u8> {
     match dtype {
         Type::Bf16 => half::bf16::from_f64(x).to_le_bytes().to_vec(),
@@ -147,15 +148,20 @@ pub fn rounded(dtype: Type, x: f64) -> f64 {
 /// A plan with its arguments in memory, ready to run kernel by kernel.
 pub struct Prepared<'p> {
     batch: Batch<'p>,
+    /// PTX.
     pub text: String,
+    /// Arguments, and room for everything else.
     pub memory: Memory,
     buffers: HashMap<&'p str, BufferId>,
+    /// In their order.
     pub launches: Vec<Launch>,
 }
 
 /// One kernel over its grid.
 pub struct Launch {
+    /// The kernel's name in the plan.
     pub kernel: String,
+    /// Its entry in the module.
     pub entry: String,
     blocks: u32,
     threads: u32,
@@ -259,7 +265,7 @@ pub fn run(plan: &Plan, target: Target, lengths: &[(&str, &[i64])], arguments: &
     let mut memory = prepared.memory.clone();
     for launch in &prepared.launches {
         let report = launch.run(&module, &mut memory, &Options { seed, ..Options::default() });
-        assert!(report.is_clean(), "{}: {report}", launch.kernel);
+        assert!(report.is_clean(), "{}: {report}\n{plan}", launch.kernel);
     }
     prepared.results(&memory)
 }
@@ -284,6 +290,8 @@ pub fn error(found: &[f64], expected: &[f64]) -> f64 {
 pub struct Random(pub u64);
 
 impl Random {
+    /// The next number.
+    #[expect(clippy::should_implement_trait, reason = "it never ends")]
     pub fn next(&mut self) -> f64 {
         let mut uniform = || {
             self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
@@ -291,6 +299,7 @@ impl Random {
         };
         (0..12).map(|_| uniform()).sum::<f64>() - 6.0
     }
+    /// `count` numbers as a buffer of this type holds them.
     pub fn values(&mut self, dtype: Type, count: usize) -> Vec<f64> {
         (0..count).map(|_| rounded(dtype, self.next())).collect()
     }
