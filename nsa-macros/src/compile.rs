@@ -1,52 +1,71 @@
-//! From the macro's input to a module: parse, compile, expand.
+//! Compiling a program inside the user's build.
 
-use crate::expand;
-use crate::input::{Input, Source};
-use nsa_artifact::{Artifact, Target};
-use nsa_codegen::{CompileError, Options};
-use nsa_dsl::{Program, Settings};
+use crate::input::{Input, Number};
+use crate::module::{Origin, read, symbol_prefix};
+use nsa_artifact::{DType, Target};
+use nsa_codegen::Options;
+use nsa_dsl::program::DType as Element;
+use nsa_dsl::{Constant, Program, Settings};
 use proc_macro2::{Span, TokenStream};
-use sha2::{Digest, Sha256};
-use std::path::PathBuf;
 use syn::{Ident, LitStr};
 
-/// The module that a call of the macro stands for.
-pub fn module(tokens: TokenStream) -> syn::Result<TokenStream> {
-    let input: Input = syn::parse2(tokens)?;
-    let (program, file, place) = match &input.source {
-        Source::Tokens(tokens) => (from_tokens(tokens, &input.settings)?, None, Span::call_site()),
-        Source::Path(path) => {
-            let (program, file) = from_file(path, &input.settings)?;
-            (program, Some(file), path.span())
-        }
-    };
+/// Compiles the program that stands in the macro's parentheses.
+pub fn in_place(input: &Input, tokens: &TokenStream) -> syn::Result<Origin> {
+    let program = nsa_dsl::compile_tokens(tokens.clone(), &settings(input)).map_err(|errors| {
+        let located = errors.locate(tokens).into_iter().map(|(message, first, last)| spanning(&message, first, last));
+        all(located)
+    })?;
+    origin(input, &program, None, Span::call_site())
+}
+
+/// Compiles the program in a file.
+pub fn file(input: &Input, path: &LitStr) -> syn::Result<Origin> {
+    let (file, content) = read(path)?;
+    let wrong = |reason: String| syn::Error::new(path.span(), reason);
+    let text = String::from_utf8(content)
+        .map_err(|_| wrong(format!("{0} is not text; for an artifact write `prebuilt {0:?}`", path.value())))?;
+    let program = nsa_dsl::compile_source(&path.value(), &text, &settings(input))
+        .map_err(|errors| wrong(format!("in {}\n{errors}", path.value())))?;
+    origin(input, &program, Some(file), path.span())
+}
+
+fn origin(input: &Input, program: &Program, file: Option<String>, place: Span) -> syn::Result<Origin> {
     let name = match &input.module {
         Some(name) => name.clone(),
         None => Ident::new(&program.name, Span::call_site()),
     };
-    let prefix = symbol_prefix(&name);
-    let artifact = compile(&program, &input.targets, &prefix).map_err(|e| syn::Error::new(place, e))?;
-    Ok(expand::module(&input.visibility, &name, &artifact, file.as_deref()))
+    let prefix = symbol_prefix(&name, "");
+    let targets = match &input.targets {
+        Some(targets) => targets.iter().map(|(target, _)| *target).collect(),
+        None => default_targets(),
+    };
+    let options = Options { targets, prefix, ..Options::default() };
+    let artifact = nsa_codegen::compile(program, &options).map_err(|e| syn::Error::new(place, e))?.artifact;
+    Ok(Origin { artifact, name, file })
 }
 
-fn from_tokens(tokens: &TokenStream, settings: &Settings) -> syn::Result<Program> {
-    nsa_dsl::compile_tokens(tokens.clone(), settings).map_err(|errors| {
-        let located = errors.locate(tokens).into_iter().map(|(message, first, last)| spanning(&message, first, last));
-        all(located)
-    })
+/// All GPU targets, and the processor that compiles.
+fn default_targets() -> Vec<Target> {
+    Target::ALL.into_iter().filter(|t| t.is_gpu()).chain(Target::this_host()).collect()
 }
 
-/// Reads a program whose path is relative to the crate's folder. Also its absolute path, to rebuild when it changes.
-fn from_file(path: &LitStr, settings: &Settings) -> syn::Result<(Program, String)> {
-    let folder = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
-    let file = folder.join(path.value());
-    let wrong = |reason: String| syn::Error::new(path.span(), reason);
-    let text = std::fs::read_to_string(&file)
-        .map_err(|e| wrong(format!("{}: {e} (paths are relative to the folder of Cargo.toml)", file.display())))?;
-    let program = nsa_dsl::compile_source(&path.value(), &text, settings)
-        .map_err(|errors| wrong(format!("in {}\n{errors}", path.value())))?;
-    let file = file.to_str().ok_or_else(|| wrong("the path is not UTF-8".into()))?;
-    Ok((program, file.to_string()))
+/// The user's values, as the checker takes them.
+fn settings(input: &Input) -> Settings {
+    let mut settings = Settings::default();
+    for (name, value) in &input.constants {
+        let value = match value {
+            Number::Int(n) => Constant::Int(*n),
+            Number::Float(x) => Constant::Float(*x),
+        };
+        settings.constants.push((name.to_string(), value));
+    }
+    settings.element = input.element.as_ref().map(|(dtype, _)| match dtype {
+        DType::Bf16 => Element::Bf16,
+        DType::F16 => Element::F16,
+        DType::F32 => Element::F32,
+        DType::I32 => Element::I32,
+    });
+    settings
 }
 
 /// An error that points from one token to another.
@@ -65,22 +84,4 @@ fn all(errors: impl Iterator<Item = syn::Error>) -> syn::Error {
             all
         })
         .unwrap_or_else(|| syn::Error::new(Span::call_site(), "the program is wrong"))
-}
-
-/// What the symbols of this call begin with: different for every call in every crate that may be linked together.
-fn symbol_prefix(module: &Ident) -> String {
-    let mut hash = Sha256::new();
-    for variable in ["CARGO_PKG_NAME", "CARGO_PKG_VERSION", "CARGO_CRATE_NAME", "CARGO_BIN_NAME"] {
-        hash.update(std::env::var(variable).unwrap_or_default());
-        hash.update([0]);
-    }
-    let place = Span::call_site().start();
-    hash.update(format!("{module} {} {} {}", Span::call_site().file(), place.line, place.column));
-    let digest: String = hash.finalize()[..8].iter().map(|b| format!("{b:02x}")).collect();
-    format!("nsa_{digest}")
-}
-
-fn compile(program: &Program, targets: &[Target], prefix: &str) -> Result<Artifact, CompileError> {
-    let options = Options { targets: targets.to_vec(), prefix: prefix.to_string(), ..Options::default() };
-    nsa_codegen::compile(program, &options).map(|compiled| compiled.artifact)
 }

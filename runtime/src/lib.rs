@@ -8,6 +8,25 @@
 //! * [`Plan`]: a kernel prepared for a [`Shape`]: one sequence, or a packed batch. Planning allocates, launching does not.
 //! * [`View`]: your memory, with its strides, as an argument.
 //!
+//! # Features
+//!
+//! | feature | what | needs |
+//! |---|---|---|
+//! | `compile` (default) | [`nsa_kernel!`] compiles programs inside your build | a Rust toolchain that ships LLVM 22 (1.95) |
+//! | none (`default-features = false`) | [`nsa_kernel!`] embeds artifacts that `nsa build` wrote | any toolchain from Rust 1.88 on, no LLVM |
+//! | `jit` | `Kernel::compile`, module `jit`: programs compiled at run time, with a cache on disk | LLVM in your program, see the module |
+//! | `cache` (part of `jit`) | the cache alone, module `cache` | |
+//! | `system-llvm` | where LLVM is needed, the static libraries of an installed LLVM 22: other toolchains, and programs with `jit` that travel | on Debian `llvm-22-dev libpolly-22-dev libzstd-dev zlib1g-dev`; `NSA_LLVM_CONFIG` names another `llvm-config` |
+//!
+//! The compiler is part of your build with `compile`. Two lines in your `Cargo.toml` have it optimised there, debug builds included:
+//!
+//! ```toml
+//! [profile.dev.build-override]
+//! opt-level = 3
+//! ```
+//!
+//! # Artifacts
+//!
 //! Compiled programs can also travel as files ([`Artifact`]), written by `nsa build`. On a GPU:
 //!
 //! ```no_run
@@ -31,10 +50,15 @@
 //! ```
 
 mod batch;
+#[cfg(feature = "cache")]
+pub mod cache;
 mod cuda;
 mod device;
+mod driver;
 mod error;
 mod host;
+#[cfg(feature = "jit")]
+pub mod jit;
 mod kernel;
 mod memory;
 mod plan;
@@ -47,6 +71,7 @@ mod testing;
 mod tests;
 
 pub use device::Device;
+pub use driver::{Driver, GpuLimits};
 pub use error::Error;
 pub use host::{HostEntry, HostSymbols};
 pub use kernel::{Embedded, Kernel};

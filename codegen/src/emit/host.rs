@@ -18,6 +18,7 @@ mod isa;
 mod jit;
 mod labels;
 mod layout;
+mod link;
 mod list;
 mod lower;
 mod math;
@@ -25,6 +26,7 @@ mod store;
 
 pub use isa::Isa;
 pub use jit::{JitModule, KernelFunction, jit};
+pub use link::Linked;
 
 use super::EmitError;
 use super::llvm::{Emitter, Machine, assembly, run_passes};
