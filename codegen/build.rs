@@ -13,7 +13,13 @@ const LLVM_CONFIG: [&str; 2] = ["NSA_LLVM_CONFIG", "LLVM_CONFIG"];
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=RUSTC");
+    println!("cargo:rerun-if-env-changed=DOCS_RS");
     identity();
+    if std::env::var_os("DOCS_RS").is_some() {
+        // Documentation links nothing.
+        println!("cargo:rustc-env=NSA_LLVM=shared:");
+        return;
+    }
     if std::env::var_os("CARGO_FEATURE_SYSTEM_LLVM").is_some() { installed() } else { toolchain() }
 }
 
