@@ -2,12 +2,19 @@
 //!
 //! Use it through the crate `nsa`, which it refers to. See the documentation of `nsa::nsa_kernel!`.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo, clippy::unreachable)
+)]
+
 #[cfg(feature = "compile")]
 mod compile;
 mod expand;
 mod input;
 mod module;
 mod prebuilt;
+#[cfg(feature = "compile")]
+mod report;
 mod symbols;
 
 use proc_macro::TokenStream;

@@ -243,6 +243,12 @@ pub(crate) fn fill(gpu: &Gpu, memory: &mut CudaSlice<u8>, byte: u8) -> Result<()
         .map_err(Error::cuda("filling workspaces"))
 }
 
+/// Waits for the device, and copies memory to the host.
+pub(crate) fn read(gpu: &Gpu, memory: &CudaSlice<u8>) -> Result<Vec<u8>, Error> {
+    gpu.context.synchronize().map_err(Error::cuda("waiting for the device"))?;
+    gpu.context.default_stream().clone_dtoh(memory).map_err(Error::cuda("copying from the device"))
+}
+
 /// The address of device memory.
 pub(crate) fn address(gpu: &Gpu, memory: &CudaSlice<u8>) -> u64 {
     memory.device_ptr(&gpu.context.default_stream()).0

@@ -17,6 +17,7 @@
 //! | `jit` | `Kernel::compile`, module `jit`: programs compiled at run time, with a cache on disk | LLVM in your program, see the module |
 //! | `cache` (part of `jit`) | the cache alone, module `cache` | |
 //! | `system-llvm` | where LLVM is needed, the static libraries of an installed LLVM 22: other toolchains, and programs with `jit` that travel | on Debian `llvm-22-dev libpolly-22-dev libzstd-dev zlib1g-dev`; `NSA_LLVM_CONFIG` names another `llvm-config` |
+//! | `ndarray`, `safetensors`, `dlpack` | views of other libraries' memory, never copies: `View::from` an array, or a tensor of a file in memory; tensors of other libraries as arguments and results, and memory given to them | |
 //!
 //! The compiler is part of your build with `compile`. Two lines in your `Cargo.toml` have it optimised there, debug builds included:
 //!
@@ -49,6 +50,11 @@
 //! # }
 //! ```
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo, clippy::unreachable)
+)]
+
 mod batch;
 #[cfg(feature = "cache")]
 pub mod cache;
@@ -76,8 +82,10 @@ pub use error::Error;
 pub use host::{HostEntry, HostSymbols};
 pub use kernel::{Embedded, Kernel};
 pub use nsa_artifact::{self as artifact, Artifact, DType, HostIsa, Target};
-pub use plan::{Parameter, Plan, Script, ScriptLaunch, ScriptMemory, ScriptWord, Stream};
+pub use plan::{Intermediate, Parameter, Plan, Script, ScriptLaunch, ScriptMemory, ScriptWord, Stream};
 pub use shape::{Lengths, Shape};
+#[cfg(feature = "dlpack")]
+pub use view::dlpack;
 pub use view::{Element, View};
 
 pub use nsa_macros::nsa_kernel;
@@ -91,3 +99,8 @@ pub use half;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// The book's chapter for those who embed kernels, likewise.
+#[cfg(doctest)]
+#[doc = include_str!("../../book/src/embedding.md")]
+struct Embedding;

@@ -5,6 +5,7 @@ pub mod build;
 pub mod check;
 pub mod demo;
 pub mod doctor;
+pub mod draw;
 pub mod explain;
 pub mod lower;
 pub mod ptx;
