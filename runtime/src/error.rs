@@ -180,6 +180,12 @@ pub enum Error {
         /// Where.
         device: String,
     },
+    /// A program that was to be compiled has errors: all of them, with the source quoted.
+    #[error("{0}")]
+    Program(String),
+    /// A program without errors could not be compiled.
+    #[error("{0}")]
+    Compile(String),
     /// The bytes are no artifact.
     #[error(transparent)]
     Read(#[from] ReadError),
