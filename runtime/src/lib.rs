@@ -34,6 +34,7 @@ mod batch;
 mod cuda;
 mod device;
 mod error;
+mod gather;
 mod host;
 mod kernel;
 mod memory;
