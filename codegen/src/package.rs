@@ -55,8 +55,9 @@ impl Packer {
         let isas =
             code.kernels.first().map_or(vec![], |k| k.symbols.iter().map(|(isa, _)| host_isa(isa.name())).collect());
         let mut way = self.variant(variant, Code::Host { payload, prefix: prefix.to_string(), isas });
-        for (kernel, made) in way.kernels.iter_mut().zip(&code.kernels) {
+        for ((kernel, made), planned) in way.kernels.iter_mut().zip(&code.kernels).zip(&variant.plan.kernels) {
             kernel.scratch_bytes = made.scratch_bytes;
+            kernel.gathered = gathered(&variant.plan, planned);
         }
         self.push(target, way);
     }
@@ -185,7 +186,28 @@ fn kernel(plan: &Plan, kernel: &plan::Kernel) -> artifact::Kernel {
         threads: 1,
         shared_bytes: 0,
         scratch_bytes: 0,
+        gathered: vec![],
     }
+}
+
+/// Indices of the buffers that a kernel copies tiles from in walks through listed blocks.
+fn gathered(plan: &Plan, kernel: &plan::Kernel) -> Vec<usize> {
+    let mut tensors = std::collections::BTreeSet::new();
+    visit::statements(&kernel.body, &mut |statement| {
+        let Statement::Loop(inner) = statement else { return };
+        let Some(_) = &inner.walk else { return };
+        visit::statements(&inner.body, &mut |statement| {
+            let Statement::Fetch { tile } = statement else { return };
+            let tile = &kernel.tiles[*tile as usize];
+            let walked = matches!(&tile.slow, plan::TileAxis::Span(span) if span.axis == inner.axis);
+            if let (true, true, Term::Load(load)) = (walked, tile.copy, &plan.terms[tile.element])
+                && let Term::Tensor(name) = plan.terms[load[0]]
+            {
+                tensors.insert(name);
+            }
+        });
+    });
+    (0..plan.buffers.len()).filter(|b| tensors.contains(&plan.buffers[*b].name)).collect()
 }
 
 /// Where loops end later for later values of the grid's run-time axis, blocks with large values have more to do.
