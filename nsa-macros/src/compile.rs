@@ -2,9 +2,10 @@
 
 use crate::expand;
 use crate::input::{Input, Source};
+use crate::report;
 use nsa_artifact::{Artifact, Target};
 use nsa_codegen::{CompileError, Options};
-use nsa_dsl::{Program, Settings};
+use nsa_dsl::Program;
 use proc_macro2::{Span, TokenStream};
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
@@ -14,9 +15,12 @@ use syn::{Ident, LitStr};
 pub fn module(tokens: TokenStream) -> syn::Result<TokenStream> {
     let input: Input = syn::parse2(tokens)?;
     let (program, file, place) = match &input.source {
-        Source::Tokens(tokens) => (from_tokens(tokens, &input.settings)?, None, Span::call_site()),
+        Source::Tokens(tokens) => {
+            let program = nsa_dsl::compile_tokens(tokens.clone(), &input.settings);
+            (program.map_err(|errors| report::in_place(&errors, tokens, &input.names))?, None, Span::call_site())
+        }
         Source::Path(path) => {
-            let (program, file) = from_file(path, &input.settings)?;
+            let (program, file) = from_file(path, &input)?;
             (program, Some(file), path.span())
         }
     };
@@ -25,46 +29,25 @@ pub fn module(tokens: TokenStream) -> syn::Result<TokenStream> {
         None => Ident::new(&program.name, Span::call_site()),
     };
     let prefix = symbol_prefix(&name);
-    let artifact = compile(&program, &input.targets, &prefix).map_err(|e| syn::Error::new(place, e))?;
+    let artifact = compile(&program, &input.targets, &prefix).map_err(|error| match (&error, &input.source) {
+        (CompileError::Program(errors), Source::Tokens(tokens)) => report::in_place(errors, tokens, &input.names),
+        (CompileError::Program(errors), Source::Path(path)) => report::in_file(errors, path, &input.names),
+        _ => syn::Error::new(place, error),
+    })?;
     Ok(expand::module(&input.visibility, &name, &artifact, file.as_deref()))
 }
 
-fn from_tokens(tokens: &TokenStream, settings: &Settings) -> syn::Result<Program> {
-    nsa_dsl::compile_tokens(tokens.clone(), settings).map_err(|errors| {
-        let located = errors.locate(tokens).into_iter().map(|(message, first, last)| spanning(&message, first, last));
-        all(located)
-    })
-}
-
 /// Reads a program whose path is relative to the crate's folder. Also its absolute path, to rebuild when it changes.
-fn from_file(path: &LitStr, settings: &Settings) -> syn::Result<(Program, String)> {
+fn from_file(path: &LitStr, input: &Input) -> syn::Result<(Program, String)> {
     let folder = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
     let file = folder.join(path.value());
     let wrong = |reason: String| syn::Error::new(path.span(), reason);
     let text = std::fs::read_to_string(&file)
         .map_err(|e| wrong(format!("{}: {e} (paths are relative to the folder of Cargo.toml)", file.display())))?;
-    let program = nsa_dsl::compile_source(&path.value(), &text, settings)
-        .map_err(|errors| wrong(format!("in {}\n{errors}", path.value())))?;
+    let program = nsa_dsl::compile_source(&path.value(), &text, &input.settings)
+        .map_err(|errors| report::in_file(&errors, path, &input.names))?;
     let file = file.to_str().ok_or_else(|| wrong("the path is not UTF-8".into()))?;
     Ok((program, file.to_string()))
-}
-
-/// An error that points from one token to another.
-fn spanning(message: &str, first: Span, last: Span) -> syn::Error {
-    // `new_spanned` takes first and last position from tokens, so two tokens with these positions say it on stable Rust.
-    let ends: TokenStream =
-        [Ident::new("a", first), Ident::new("b", last)].into_iter().map(proc_macro2::TokenTree::from).collect();
-    syn::Error::new_spanned(ends, message)
-}
-
-/// Several errors as one.
-fn all(errors: impl Iterator<Item = syn::Error>) -> syn::Error {
-    errors
-        .reduce(|mut all, next| {
-            all.combine(next);
-            all
-        })
-        .unwrap_or_else(|| syn::Error::new(Span::call_site(), "the program is wrong"))
 }
 
 /// What the symbols of this call begin with: different for every call in every crate that may be linked together.

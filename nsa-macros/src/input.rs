@@ -16,6 +16,8 @@ pub struct Input {
     pub source: Source,
     pub targets: Vec<Target>,
     pub settings: Settings,
+    /// The names in `set(...)`, as written.
+    pub names: Vec<Ident>,
 }
 
 /// Where the program is.
@@ -32,7 +34,14 @@ impl Parse for Input {
         if !named {
             let source = Source::Tokens(input.parse()?);
             let settings = Settings::default();
-            return Ok(Input { visibility: Visibility::Inherited, module: None, source, targets, settings });
+            return Ok(Input {
+                visibility: Visibility::Inherited,
+                module: None,
+                source,
+                targets,
+                settings,
+                names: vec![],
+            });
         }
         let visibility = input.parse()?;
         input.parse::<Token![mod]>()?;
@@ -47,7 +56,7 @@ impl Parse for Input {
         } else {
             return Err(input.error("expected the path of a program in quotes, or a program in braces"));
         };
-        let mut result = Input { visibility, module, source, targets, settings: Settings::default() };
+        let mut result = Input { visibility, module, source, targets, settings: Settings::default(), names: vec![] };
         while !input.is_empty() {
             input.parse::<Token![,]>()?;
             if input.is_empty() {
@@ -87,6 +96,7 @@ impl Input {
                 parenthesized!(content in input);
                 for Setting { name, value } in Punctuated::<Setting, Token![,]>::parse_terminated(&content)? {
                     self.settings.constants.push((name.to_string(), value));
+                    self.names.push(name);
                 }
             }
             "element" => {

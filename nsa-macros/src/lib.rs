@@ -2,10 +2,13 @@
 //!
 //! Use it through the crate `nsa`, which it refers to. See the documentation of `nsa::nsa_kernel!`.
 
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo, clippy::unreachable))]
+
 mod compile;
 mod expand;
 mod input;
 mod labels;
+mod report;
 
 use proc_macro::TokenStream;
 

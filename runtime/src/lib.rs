@@ -8,6 +8,10 @@
 //! * [`Plan`]: a kernel prepared for a [`Shape`]: one sequence, or a packed batch. Planning allocates, launching does not.
 //! * [`View`]: your memory, with its strides, as an argument.
 //!
+//! Views of other libraries' memory, never copies, come with features: `ndarray` (`View::from` an array or a view of one),
+//! `safetensors` (`View::from` a tensor of a file in memory), and `dlpack` (tensors of other libraries as arguments and results, and
+//! memory given to them).
+//!
 //! Compiled programs can also travel as files ([`Artifact`]), written by `nsa build`. On a GPU:
 //!
 //! ```no_run
@@ -29,6 +33,11 @@
 //! # Ok(())
 //! # }
 //! ```
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo, clippy::unreachable)
+)]
 
 mod batch;
 mod cuda;
@@ -53,6 +62,8 @@ pub use kernel::{Embedded, Kernel};
 pub use nsa_artifact::{self as artifact, Artifact, DType, HostIsa, Target};
 pub use plan::{Intermediate, Parameter, Plan, Script, ScriptLaunch, ScriptMemory, ScriptWord, Stream};
 pub use shape::{Lengths, Shape};
+#[cfg(feature = "dlpack")]
+pub use view::dlpack;
 pub use view::{Element, View};
 
 pub use nsa_macros::nsa_kernel;

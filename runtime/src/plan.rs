@@ -335,10 +335,31 @@ impl Plan {
             let Parameter { buffer, dims } = &self.parameters[parameter];
             view.check(buffer, dims, place)?;
         }
+        self.check_results(arguments)?;
         match self.given.iter().position(Option::is_none) {
             Some(missing) => Err(Error::Missing(self.parameters[missing].buffer.name.clone())),
             None => Ok(()),
         }
+    }
+
+    /// A result begins where nothing else does: the same view could be given for two names.
+    fn check_results(&self, arguments: &[(&str, &View<'_>)]) -> Result<(), Error> {
+        let views = || {
+            let given = self.parameters.iter().zip(&self.given).filter(|(p, _)| p.elements() > 0);
+            given.filter_map(|(p, given)| Some((p, arguments.get((*given)?)?.1.address())))
+        };
+        for (result, address) in views().filter(|(p, _)| p.role() == Role::Result) {
+            if let Some((other, _)) = views().find(|(p, at)| *at == address && p.name() != result.name()) {
+                return Err(Error::Argument {
+                    name: result.name().to_string(),
+                    reason: format!(
+                        "it is a result, but begins where `{}` does: give it memory of its own",
+                        other.name()
+                    ),
+                });
+            }
+        }
+        Ok(())
     }
 }
 

@@ -12,6 +12,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 /// Stack of the threads that evaluate: definitions are asked for from inside others.
 const STACK_BYTES: usize = 128 << 20;
 
+/// Most elements of an argument, or of one row of a definition: 8 GB of numbers.
+const MAX_ELEMENTS: usize = 1 << 30;
+/// Most rows of a definition; each takes some memory before it is evaluated.
+const MAX_ROWS: usize = 1 << 26;
+
 /// Elements of a definition for one value of its row axis.
 pub(super) enum Row {
     Real(Box<[f64]>),
@@ -73,28 +78,33 @@ impl<'a> Sequence<'a> {
             let shape: Vec<i64> = tensor.axes.iter().map(|axis| extents[axis.0 as usize]).collect();
             let row = analysis.plans[number].row;
             let mut strides = vec![0; shape.len()];
-            let mut size = 1;
+            let too_large = || EvalError::TooLarge { name: tensor.name.clone(), shape: shape.clone() };
+            let mut size = 1usize;
             for place in (0..shape.len()).rev() {
                 if Some(place) != row {
                     strides[place] = size;
-                    size *= shape[place] as usize;
+                    size =
+                        usize::try_from(shape[place]).ok().and_then(|n| size.checked_mul(n)).ok_or_else(too_large)?;
                 }
+            }
+            let rows = row.map_or(1, |row| shape[row] as usize);
+            if size > MAX_ELEMENTS || rows > MAX_ROWS {
+                return Err(too_large());
             }
             let data = if tensor.source == Source::Param {
                 let runtime = tensor.axes.iter().any(|&axis| program.axis(axis).extent == Extent::Runtime);
                 // Arguments without run-time axes are the same for all sequences.
                 let start = if runtime { offsets[number] } else { 0 };
-                offsets[number] = start + size;
+                let end = start.checked_add(size).ok_or_else(too_large)?;
+                offsets[number] = end;
                 let values = inputs.values(tensor)?;
-                let wrong =
-                    || EvalError::WrongSize { name: tensor.name.clone(), expected: start + size, given: values.len() };
+                let wrong = || EvalError::WrongSize { name: tensor.name.clone(), expected: end, given: values.len() };
                 match values {
-                    Values::Real(all) => Data::Real(all.get(start..start + size).ok_or_else(wrong)?),
-                    Values::Integer(all) => Data::Integer(all.get(start..start + size).ok_or_else(wrong)?),
+                    Values::Real(all) => Data::Real(all.get(start..end).ok_or_else(wrong)?),
+                    Values::Integer(all) => Data::Integer(all.get(start..end).ok_or_else(wrong)?),
                 }
             } else {
-                let count = row.map_or(1, |row| shape[row] as usize);
-                Data::Rows(row, std::iter::repeat_with(OnceLock::new).take(count).collect())
+                Data::Rows(row, std::iter::repeat_with(OnceLock::new).take(rows).collect())
             };
             let all = inputs.lists(tensor);
             given.push(match all {
