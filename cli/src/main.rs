@@ -15,7 +15,7 @@ mod sparsity;
 mod text;
 
 use clap::{Parser, Subcommand};
-use commands::{bench, build, check, draw, explain, lower, ptx, run, vm};
+use commands::{bench, build, check, draw, lower, ptx, run, vm};
 use std::process::ExitCode;
 
 /// Compiles short tensor programs, Native Sparse Attention first of all, into kernels for GPUs and for the host.
@@ -31,7 +31,7 @@ enum Which {
     Check(check::Arguments),
     Ptx(ptx::Arguments),
     Lower(lower::Arguments),
-    Explain(explain::Arguments),
+    Explain(commands::explain::Arguments),
     Draw(draw::Arguments),
     Build(build::Arguments),
     Run(run::Arguments),
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         Which::Check(arguments) => check::run(&arguments),
         Which::Ptx(arguments) => ptx::run(&arguments),
         Which::Lower(arguments) => lower::run(&arguments),
-        Which::Explain(arguments) => explain::run(&arguments),
+        Which::Explain(arguments) => commands::explain::run(&arguments),
         Which::Draw(arguments) => draw::run(&arguments),
         Which::Build(arguments) => build::run(&arguments),
         Which::Run(arguments) => run::run(&arguments),

@@ -152,10 +152,12 @@ fn considered(way: &Way, paint: Paint) -> String {
         .collect();
     let against = |considered: &Considered| {
         let refused = variant.refused.iter().any(|(stored, _)| *stored == considered.stored);
-        match () {
-            () if is_chosen(considered) => "chosen".to_string(),
-            () if refused => "no plan: see below".to_string(),
-            () => loses_by(&considered.cost, &chosen.cost, machine),
+        if is_chosen(considered) {
+            "chosen".to_string()
+        } else if refused {
+            "no plan: see below".to_string()
+        } else {
+            loses_by(&considered.cost, &chosen.cost, machine)
         }
     };
     let width = shown.iter().map(|way| against(way).len()).max().unwrap_or(0);
