@@ -15,7 +15,7 @@ mod sparsity;
 mod text;
 
 use clap::{Parser, Subcommand};
-use commands::{bench, build, check, draw, lower, ptx, run, vm};
+use commands::{bench, build, check, doctor, draw, lower, ptx, run, vm};
 use std::process::ExitCode;
 
 /// Compiles short tensor programs, Native Sparse Attention first of all, into kernels for GPUs and for the host.
@@ -38,6 +38,7 @@ enum Which {
     Bench(bench::Arguments),
     Vm(vm::Arguments),
     Demo(commands::demo::Arguments),
+    Doctor(doctor::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Which::Bench(arguments) => bench::run(&arguments),
         Which::Vm(arguments) => vm::run(&arguments),
         Which::Demo(arguments) => commands::demo::run(&arguments),
+        Which::Doctor(arguments) => doctor::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -37,8 +37,8 @@ pub struct Arguments {
 
 /// The programs, and what people call them.
 const PROGRAMS: [(&str, &str, &str); 2] = [
-    ("Native Sparse Attention", "nsa.nsa", include_str!("../../../examples/nsa.nsa")),
-    ("full attention", "full_attention.nsa", include_str!("../../../examples/full_attention.nsa")),
+    ("Native Sparse Attention", "nsa.nsa", include_str!("../../programs/nsa.nsa")),
+    ("full attention", "full_attention.nsa", include_str!("../../programs/full_attention.nsa")),
 ];
 
 /// Most bytes in the picture, whose reference is evaluated in double precision on the host: seconds.
