@@ -63,17 +63,30 @@ pub fn loses_by(way: &CostTable, chosen: &CostTable, machine: &Machine) -> Strin
     let time = |resource: &Resource| more(resource) * resource.scale * (resource.seconds)(machine);
     let worst = RESOURCES.iter().max_by(|a, b| time(a).total_cmp(&time(b)));
     match worst.filter(|worst| time(worst) > 1e-3 * (way.seconds() - chosen.seconds()).abs()) {
+        Some(worst) if more(worst) == 1.0 => format!("+1 {}", worst.unit.trim_end_matches("es")),
         Some(worst) => format!("+{} {}", figures(more(worst)), worst.unit),
         None => "fewer thread blocks".into(),
     }
 }
 
-/// A number with as many digits as say something.
+/// A number with three figures that say something.
 pub fn figures(x: f64) -> String {
     match x.abs() {
-        size if size >= 100.0 || x == x.trunc() && size < 1e6 => format!("{x:.0}"),
+        size if size >= 100.0 || x == x.trunc() => format!("{x:.0}"),
         size if size >= 10.0 => format!("{x:.1}"),
-        size if size >= 0.1 => format!("{x:.2}"),
+        size if size >= 1.0 => format!("{x:.2}"),
+        size if size >= 0.1 => format!("{x:.3}"),
         _ => format!("{x:.4}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::figures;
+
+    #[test]
+    fn three_figures() {
+        let texts = [1234.5, 12.345, 1.2345, 0.12345, 0.012345, 7.0, 0.0].map(figures);
+        assert_eq!(texts, ["1234", "12.3", "1.23", "0.123", "0.0123", "7", "0"]);
     }
 }

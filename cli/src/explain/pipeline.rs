@@ -164,7 +164,8 @@ fn legend(picture: &mut Picture, y: f64) {
     let mut x = MARGIN;
     let mut entry = |mark: &dyn Fn(f64) -> Item, text: &str| {
         let mark = mark(x);
-        (picture.items.push(mark), picture.text(x + 18.0, y, text, 12.0, Face::Regular, MUTED));
+        picture.items.push(mark);
+        picture.text(x + 18.0, y, text, 12.0, Face::Regular, MUTED);
         x += 18.0 + width(text, 12.0, Face::Regular) + 22.0;
     };
     let names = [

@@ -1,5 +1,6 @@
 //! The statements of a kernel in a few words each, for pictures.
 
+use crate::text::positions;
 use nsa_codegen::plan::print::show;
 use nsa_codegen::plan::{Kernel, Operand, Plan, Statement, Var};
 use nsa_codegen::term::Term;
@@ -45,7 +46,7 @@ fn block(plan: &Plan, kernel: &Kernel, body: &[Statement]) -> Vec<Step> {
 fn step(plan: &Plan, kernel: &Kernel, statement: &Statement) -> Option<Step> {
     let tile = |number: u32| kernel.tiles[number as usize].label.clone();
     let var = |number: Var| variable(kernel, number);
-    let show = |id| show(&plan.terms, id);
+    let show = |id| readable(plan, &show(&plan.terms, id));
     let line = |kind, text| Some(Step::Line(kind, text));
     match statement {
         Statement::Set { expr, .. } if matches!(plan.terms[*expr], Term::Num(_) | Term::Int(_)) => None,
@@ -104,6 +105,12 @@ fn step(plan: &Plan, kernel: &Kernel, statement: &Statement) -> Option<Step> {
             Some(Step::Loop { head, bounds, body: block(plan, kernel, &inner.body) })
         }
     }
+}
+
+/// Terms as people write them.
+fn readable(plan: &Plan, text: &str) -> String {
+    let axes: Vec<&str> = plan.axes.iter().map(|axis| axis.name.name()).collect();
+    positions(text, &axes).replace("imin(", "min(").replace("imax(", "max(").replace(" + -", " - ")
 }
 
 /// A variable's label, with its number where another one has the same.

@@ -107,7 +107,7 @@ fn tree(way: &Way, steps: bool, paint: Paint) -> String {
             .plan
             .kernels
             .iter()
-            .filter(|kernel| stores(kernel, explanation.definition.name()))
+            .filter(|kernel| computes(kernel, explanation.definition.name()))
             .map(|kernel| kernel.name.as_str())
             .collect();
         text += &format!("\u{2570}\u{2500} kernel {}\n", kernels.join(", "));
@@ -131,9 +131,9 @@ fn laws(explanation: &Explanation) -> Vec<(String, String, &nsa_codegen::term::S
     laws
 }
 
-/// Whether a kernel writes a tensor.
-fn stores(kernel: &Kernel, tensor: &str) -> bool {
-    let mut found = false;
+/// Whether a kernel writes a definition, or adds it to a sum that is another's memory: it is called after it then.
+fn computes(kernel: &Kernel, tensor: &str) -> bool {
+    let mut found = kernel.name.split('_').any(|name| name == tensor);
     visit::stores(kernel, &mut |name| found |= name.name() == tensor);
     found
 }
@@ -152,10 +152,12 @@ fn considered(way: &Way, paint: Paint) -> String {
         .collect();
     let against = |considered: &Considered| {
         let refused = variant.refused.iter().any(|(stored, _)| *stored == considered.stored);
-        match () {
-            () if is_chosen(considered) => "chosen".to_string(),
-            () if refused => "no plan: see below".to_string(),
-            () => loses_by(&considered.cost, &chosen.cost, machine),
+        if is_chosen(considered) {
+            "chosen".to_string()
+        } else if refused {
+            "no plan: see below".to_string()
+        } else {
+            loses_by(&considered.cost, &chosen.cost, machine)
         }
     };
     let width = shown.iter().map(|way| against(way).len()).max().unwrap_or(0);

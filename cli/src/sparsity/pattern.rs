@@ -4,6 +4,7 @@ use super::branches::Branch;
 use super::footprint::footprint;
 use super::ranges::{Ranges, count, intersection, normal};
 use crate::failure::Failure;
+use crate::text::positions;
 use nsa_dsl::program::AxisId;
 use nsa_dsl::{Evaluation, Program};
 
@@ -126,14 +127,7 @@ fn lists(program: &Program, branch: &Branch) -> Vec<String> {
 
 /// The conditions of a branch in the language, positions as `pos(t)`.
 fn condition(program: &Program, branch: &Branch) -> String {
-    let mut text =
-        branch.conditions.iter().map(|condition| program.expr_text(*condition)).collect::<Vec<_>>().join(" && ");
-    for query in &program.axes {
-        for key in &program.axes {
-            let (q, k) = (&query.name, &key.name);
-            text = text.replace(&format!("({q} + (len({k}) - len({q})))"), &format!("pos({q})"));
-            text = text.replace(&format!("{q} + (len({k}) - len({q}))"), &format!("pos({q})"));
-        }
-    }
-    text
+    let parts: Vec<String> = branch.conditions.iter().map(|condition| program.expr_text(*condition)).collect();
+    let axes: Vec<&str> = program.axes.iter().map(|axis| axis.name.as_str()).collect();
+    positions(&parts.join(" && "), &axes)
 }
