@@ -27,7 +27,6 @@ pub(crate) enum Place {
     /// The number of the GPU.
     Cuda(usize),
     /// Memory that CUDA moves between the host and all GPUs as it is used.
-    #[cfg_attr(not(feature = "dlpack"), expect(dead_code, reason = "only DLPack says that memory is managed"))]
     Managed,
 }
 
