@@ -45,6 +45,7 @@ mod check;
 mod container;
 mod extent;
 mod manifest;
+mod processor;
 mod target;
 
 pub use container::{Artifact, ReadError, digest};

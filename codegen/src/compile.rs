@@ -158,27 +158,65 @@ pub struct Variant {
 /// # Errors
 /// See [`CompileError`]; a program that passed the checker fails only for what a target cannot do.
 pub fn compile(program: &Program, options: &Options) -> Result<Compiled, CompileError> {
-    let mut lowered = vec![];
     let mut packer = package::Packer::new(program, &options.without);
-    for &target in &options.targets {
+    let work = |target: Target| {
         let way = lower(program, target, options)?;
-        for (number, variant) in way.variants.iter().enumerate() {
-            let emitted = |error| CompileError::emit(program, target, error);
-            match target {
-                Target::Sm80 | Target::Sm90a => {
-                    let code = nvptx::emit(&variant.plan, gpu(target)).map_err(emitted)?;
-                    packer.ptx(target, variant, &code);
-                }
-                Target::X86_64 | Target::Aarch64 => {
-                    let prefix = format!("{}_{}_{number}", options.prefix, program.name);
-                    let code = host::emit(&variant.plan, cpu(target), &prefix).map_err(emitted)?;
-                    packer.host(target, variant, &code, &prefix);
-                }
+        let codes = way.emit(program, options)?;
+        Ok((way, codes))
+    };
+    // Targets have nothing in common but the program: each is compiled in a thread of its own, or here where there is none to be had.
+    let ways: Vec<Result<(Lowered, Vec<Code>), CompileError>> = std::thread::scope(|scope| {
+        let start = |&target: &Target| {
+            let thread = std::thread::Builder::new().name(format!("nsa-{target}")).stack_size(STACK_BYTES);
+            thread.spawn_scoped(scope, move || work(target)).map_err(|_| target)
+        };
+        let threads: Vec<_> = options.targets.iter().map(start).collect();
+        let finish = |thread: Result<std::thread::ScopedJoinHandle<'_, _>, Target>| match thread {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(target) => work(target),
+        };
+        threads.into_iter().map(finish).collect()
+    });
+    let mut lowered = vec![];
+    for way in ways {
+        let (way, codes) = way?;
+        for (variant, code) in way.variants.iter().zip(&codes) {
+            match code {
+                Code::Ptx(code) => packer.ptx(way.target, variant, code),
+                Code::Host(code, prefix) => packer.host(way.target, variant, code, prefix),
             }
         }
         lowered.push(way);
     }
     Ok(Compiled { lowered, artifact: packer.finish()? })
+}
+
+/// Stack of a thread that compiles: terms are walked recursively, as deep as the checker lets expressions nest.
+const STACK_BYTES: usize = 64 << 20;
+
+/// What a variant runs.
+enum Code {
+    Ptx(nvptx::PtxCode),
+    /// With what its symbols begin with.
+    Host(host::HostCode, String),
+}
+
+impl Lowered {
+    /// Code for all variants.
+    fn emit(&self, program: &Program, options: &Options) -> Result<Vec<Code>, CompileError> {
+        let target = self.target;
+        let code = |(number, variant): (usize, &Variant)| {
+            let code = match target {
+                Target::Sm80 | Target::Sm90a => nvptx::emit(&variant.plan, gpu(target)).map(Code::Ptx),
+                Target::X86_64 | Target::Aarch64 => {
+                    let prefix = format!("{}_{}_{number}", options.prefix, program.name);
+                    host::emit(&variant.plan, cpu(target), &prefix).map(|code| Code::Host(code, prefix))
+                }
+            };
+            code.map_err(|error| CompileError::emit(program, target, error))
+        };
+        self.variants.iter().enumerate().map(code).collect()
+    }
 }
 
 /// Optimises and plans a program for one target.

@@ -16,7 +16,7 @@ mod timing;
 
 pub use case::Case;
 pub use error::{Difference, compare};
-pub use execute::{Memory, execute};
+pub use execute::{Memory, execute, intermediates};
 pub use random::{Fill, Random, fill};
 pub use tensor::{Tensor, Tensors, parse_tensors, read_tensors, write_tensors};
 pub use timing::{Timing, time};

@@ -136,7 +136,7 @@ mod substitute;
 
 pub use check::{Constant, Settings};
 pub use diagnostic::{Diagnostic, Diagnostics, Note};
-pub use evaluate::{Array, EvalError, Evaluation, Inputs, Outputs, Values, evaluate, evaluate_rows};
+pub use evaluate::{Array, Choices, EvalError, Evaluation, Inputs, Outputs, Values, evaluate, evaluate_rows};
 pub use library::library_files;
 pub use nearest::nearest;
 pub use program::{Places, Program};

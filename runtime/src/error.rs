@@ -7,7 +7,7 @@ use nsa_artifact::{DType, Evaluate, Invalid, PtxVersion, ReadError, Target};
 #[non_exhaustive]
 pub enum Error {
     /// A name that is no device's.
-    #[error("`{0}` is no device; devices are host, host:x86_64 (or avx2, avx512, aarch64), cuda:0, cuda:1, ...")]
+    #[error("`{0}` is no device; devices are host, host:x86_64 (or avx2, avx512, amx, aarch64), cuda:0, cuda:1, ...")]
     DeviceName(String),
     /// An instruction set that the processor lacks.
     #[error("this machine's processor does not have the instruction set {0}")]
@@ -180,6 +180,12 @@ pub enum Error {
         /// Where.
         device: String,
     },
+    /// A program that was to be compiled has errors: all of them, with the source quoted.
+    #[error("{0}")]
+    Program(String),
+    /// A program without errors could not be compiled.
+    #[error("{0}")]
+    Compile(String),
     /// The bytes are no artifact.
     #[error(transparent)]
     Read(#[from] ReadError),

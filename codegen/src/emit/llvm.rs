@@ -219,6 +219,10 @@ impl<'c> Emitter<'c> {
         let arguments = [pointer, self.i32(0), self.i32(2), self.i32(1)];
         self.intrinsic("llvm.prefetch", &[pointer.get_type()], &arguments).map(|_| ())
     }
+    /// A pointer as an integer (`i64`).
+    pub fn address(&self, pointer: Value<'c>) -> Value<'c> {
+        built(self.builder.build_ptr_to_int(pointer.into_pointer_value(), self.i64_type(), "")).into()
+    }
     /// An integer (`i64`) as a pointer into an address space.
     pub fn pointer(&self, address: Value<'c>, space: u16) -> Value<'c> {
         built(self.builder.build_int_to_ptr(address.into_int_value(), self.pointer_type(space), "")).into()

@@ -237,6 +237,10 @@ impl<'c> Emitter<'c> {
             scalar => Ok(scalar),
         }
     }
+    /// The same bits as another type of the same size; vectors may change their number of lanes.
+    pub fn reinterpreted(&self, a: Value<'c>, to: BasicTypeEnum<'c>) -> Value<'c> {
+        built(self.builder.build_bit_cast(a, to, ""))
+    }
     /// The same bits as another element type of the same width.
     pub fn bits_as(&self, a: Value<'c>, element: BasicTypeEnum<'c>) -> Value<'c> {
         self.convert(InstructionOpcode::BitCast, a, element)
