@@ -34,6 +34,7 @@ impl Packer {
     }
 
     /// Adds a variant's PTX.
+    #[expect(clippy::expect_used, reason = "every PTX module that LLVM writes begins with its version")]
     pub(crate) fn ptx(&mut self, target: Target, variant: &Variant, code: &PtxCode) {
         let payload = self.payload(target, "ptx", &code.text);
         let version = PtxVersion::of_module(&code.text).expect("LLVM writes a version");
@@ -133,6 +134,7 @@ fn axis(plan: &Plan, axis: &plan::PlanAxis) -> artifact::Axis {
     artifact::Axis { name: axis.name.name().to_string(), extent }
 }
 
+#[expect(clippy::unreachable, reason = "the checker admits only lengths and integers in extents")]
 fn length(plan: &Plan, id: Id) -> Length {
     let op = |op, x: &[Id; 2]| Length::op(op, length(plan, x[0]), length(plan, x[1]));
     match &plan.terms[id] {
@@ -227,9 +229,23 @@ fn mentions(plan: &Plan, id: Id, axis: AxisName) -> bool {
         || egg::Language::children(&plan.terms[id]).iter().any(|c| mentions(plan, *c, axis))
 }
 
+#[expect(clippy::expect_used, reason = "the lists of both crates are compared by a test")]
 fn host_isa(name: &str) -> HostIsa {
     HostIsa::ALL
         .into_iter()
         .find(|isa| isa.name() == name)
         .expect("the emitter and the artifact name the same instruction sets")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host_isa;
+    use crate::emit::host::Isa;
+
+    #[test]
+    fn instruction_sets_have_one_name() {
+        for isa in Isa::ALL {
+            assert_eq!(host_isa(isa.name()).name(), isa.name());
+        }
+    }
 }

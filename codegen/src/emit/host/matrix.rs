@@ -96,9 +96,7 @@ impl<'c> Lower<'_, 'c> {
             }
             match count % SUMS {
                 0 => Ok(()),
-                rest => {
-                    self.products(rest, e.i64(whole.into()), depth.count, first, second, result, form, accumulate)
-                }
+                rest => self.products(rest, e.i64(whole.into()), depth.count, first, second, result, form, accumulate),
             }
         })
     }
@@ -221,9 +219,7 @@ impl<'c> Lower<'_, 'c> {
             let start = e.offset(from, e.mul(at, e.i64(i64::from(HALVES) * self.panel_bytes())));
             let zero = e.f32_like(self.vector_type().const_zero(), 0.0);
             let column = |i: u32| match i < present {
-                true => {
-                    e.load(self.vector_type(), e.offset(start, e.i64(i64::from(i) * self.panel_bytes())), 64)
-                }
+                true => e.load(self.vector_type(), e.offset(start, e.i64(i64::from(i) * self.panel_bytes())), 64),
                 false => zero,
             };
             let mut pairs = Vec::new();

@@ -100,6 +100,7 @@ impl<'c> Emitter<'c> {
         self.binary(InstructionOpcode::LShr, a, b)
     }
     /// A comparison of integers.
+    #[expect(clippy::unreachable, reason = "both operands were brought to the same lanes above")]
     pub fn icmp(&self, predicate: IntPredicate, a: Value<'c>, b: Value<'c>) -> Value<'c> {
         let lanes = self.lanes(a).max(self.lanes(b));
         match (condition(self.splat(a, lanes)), condition(self.splat(b, lanes))) {
