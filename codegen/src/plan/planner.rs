@@ -196,6 +196,7 @@ impl<'a> Planner<'a> {
             chunks: self.tiling.chunks,
             tile: i64::from(self.tiling.few.columns),
             axes: self.axes.iter().map(|a| a.name).collect(),
+            runtime: self.axes.iter().map(|a| a.name).filter(|axis| self.constant(*axis).is_none()).collect(),
             done: HashMap::new(),
         };
         let mut roots = vec![];
