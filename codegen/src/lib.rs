@@ -1,6 +1,7 @@
 //! The compiler of `nsa`.
 pub mod compile;
 pub mod emit;
+pub mod identity;
 pub mod machine;
 mod package;
 pub mod plan;

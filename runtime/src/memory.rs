@@ -66,6 +66,12 @@ impl Memory {
         unsafe { self.pointer.as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), count) }
     }
 
+    /// A copy of all of it.
+    pub fn to_vec(&self) -> Vec<u8> {
+        // SAFETY: the memory is that large and initialised; nobody writes while it is borrowed.
+        unsafe { std::slice::from_raw_parts(self.pointer.as_ptr(), self.layout.size()) }.to_vec()
+    }
+
     /// Overwrites all of it.
     pub fn fill(&mut self, byte: u8) {
         // SAFETY: the memory is that large, and exclusively borrowed.

@@ -1,7 +1,9 @@
 //! Plans: everything about a shape that can be prepared, and launches.
 
+mod intermediate;
 mod script;
 
+pub use intermediate::Intermediate;
 pub use script::{Script, ScriptLaunch, ScriptMemory, ScriptWord};
 
 use crate::batch::{Batch, Dims};
@@ -29,6 +31,7 @@ pub struct Plan {
     variant: usize,
     /// The arguments and results, in the order of the signature.
     parameters: Vec<Parameter>,
+    intermediates: Vec<Intermediate>,
     launches: Vec<Launch>,
     /// For each parameter, which of the caller's views it is; refilled by every launch.
     given: Vec<Option<usize>>,
@@ -131,7 +134,7 @@ impl Plan {
 
         let mut memory = Owned::new(&loaded.device, variant)?;
         let sequences = memory.table(bytes_of(batch.table().as_flattened()))?;
-        let workspaces = Workspaces::new(variant, &batch, &mut memory)?;
+        let intermediates = intermediate::allocate(variant, &batch, &mut memory)?;
         let mut launches: Vec<Launch> = Vec::with_capacity(variant.kernels.len());
         for kernel in &variant.kernels {
             let tiles = batch.tiles(variant, kernel)?;
@@ -141,10 +144,10 @@ impl Plan {
             let mut patches = Vec::new();
             for &b in &kernel.buffers {
                 let rank = variant.buffers[b].axes.len();
-                match workspaces.word(b) {
-                    Some((address, strides)) => {
-                        words.push(address);
-                        words.extend(strides.iter().map(|s| *s as u64));
+                match intermediates.iter().find(|w| w.buffer() == b) {
+                    Some(workspace) => {
+                        words.push(workspace.address());
+                        words.extend(workspace.outer_strides().iter().map(|s| *s as u64));
                     }
                     None => {
                         let name = &variant.buffers[b].name;
@@ -162,7 +165,7 @@ impl Plan {
             *gathered = Gathered::plan(variant, &parameters)?;
         }
         let given = vec![None; parameters.len()];
-        Ok(Plan { variant: index, parameters, launches, given, memory, loaded })
+        Ok(Plan { variant: index, parameters, intermediates, launches, given, memory, loaded })
     }
 
     /// Arguments and results, in the order of the signature.
@@ -197,6 +200,26 @@ impl Plan {
                 memory.iter().map(|m| if let ScriptMemory::Workspace(bytes) = m { *bytes } else { 0 }).sum()
             }
         }
+    }
+
+    /// What the kernels store besides the results.
+    pub fn intermediates(&self) -> &[Intermediate] {
+        &self.intermediates
+    }
+
+    /// What the last launch stored in an intermediate, dense, last axis fastest. On a GPU it waits for the device. Nothing for an
+    /// intermediate of another plan, or one of a [described](Device::described) device.
+    ///
+    /// # Errors
+    /// If the driver fails.
+    pub fn read_intermediate(&self, intermediate: &Intermediate) -> Result<Option<Vec<u8>>, Error> {
+        let index = intermediate.index();
+        let bytes = match &self.memory {
+            Owned::Host { workspaces, .. } => workspaces.get(index).map(Memory::to_vec),
+            Owned::Cuda { gpu, workspaces, .. } => workspaces.get(index).map(|w| cuda::read(gpu, w)).transpose()?,
+            Owned::Described(_) => None,
+        };
+        Ok(bytes.map(|bytes| intermediate.dense(&bytes)))
     }
 
     /// Overwrites the workspaces, and waits. Launches do not depend on what is in them; tests use this to prove it.
@@ -340,10 +363,31 @@ impl Plan {
             let Parameter { buffer, dims } = &self.parameters[parameter];
             view.check(buffer, dims, place)?;
         }
+        self.check_results(arguments)?;
         match self.given.iter().position(Option::is_none) {
             Some(missing) => Err(Error::Missing(self.parameters[missing].buffer.name.clone())),
             None => Ok(()),
         }
+    }
+
+    /// A result begins where nothing else does: the same view could be given for two names.
+    fn check_results(&self, arguments: &[(&str, &View<'_>)]) -> Result<(), Error> {
+        let views = || {
+            let given = self.parameters.iter().zip(&self.given).filter(|(p, _)| p.elements() > 0);
+            given.filter_map(|(p, given)| Some((p, arguments.get((*given)?)?.1.address())))
+        };
+        for (result, address) in views().filter(|(p, _)| p.role() == Role::Result) {
+            if let Some((other, _)) = views().find(|(p, at)| *at == address && p.name() != result.name()) {
+                return Err(Error::Argument {
+                    name: result.name().to_string(),
+                    reason: format!(
+                        "it is a result, but begins where `{}` does: give it memory of its own",
+                        other.name()
+                    ),
+                });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -368,46 +412,6 @@ fn parameters(loaded: &Loaded, variant: &Variant, batch: &Batch) -> Result<Vec<P
         batch.dims(variant, &buffer).map(|dims| Parameter { buffer, dims })
     };
     loaded.manifest.signature.iter().map(parameter).collect()
-}
-
-/// Addresses and strides of the workspaces, by index of the buffer.
-struct Workspaces(Vec<Option<(u64, Vec<i64>)>>);
-
-impl Workspaces {
-    fn new(variant: &Variant, batch: &Batch, memory: &mut Owned) -> Result<Self, Error> {
-        let mut list = Vec::with_capacity(variant.buffers.len());
-        for buffer in &variant.buffers {
-            if buffer.role != Role::Workspace {
-                list.push(None);
-                continue;
-            }
-            let dims = batch.dims(variant, buffer)?;
-            let too_large = || Error::TooLarge {
-                what: format!("workspace `{}`", buffer.name),
-                size: dims.elements() as i128,
-                limit: i128::from(i64::MAX),
-            };
-            // Rows are padded so that every row starts aligned.
-            let unit = (buffer.align as usize / buffer.dtype.bytes()).max(1);
-            let mut strides = Vec::with_capacity(dims.rank.saturating_sub(1));
-            let mut elements = 1usize;
-            for (axis, extent) in dims.as_slice().iter().enumerate().rev() {
-                let row = (*extent).max(1).checked_next_multiple_of(if axis + 1 == dims.rank { unit } else { 1 });
-                elements = row.and_then(|row| elements.checked_mul(row)).ok_or_else(too_large)?;
-                if axis > 0 {
-                    strides.push(i64::try_from(elements).map_err(|_| too_large())?);
-                }
-            }
-            strides.reverse();
-            let bytes = elements.checked_mul(buffer.dtype.bytes()).ok_or_else(too_large)?;
-            list.push(Some((memory.workspace(bytes)?, strides)));
-        }
-        Ok(Workspaces(list))
-    }
-
-    fn word(&self, buffer: usize) -> Option<(u64, &[i64])> {
-        self.0[buffer].as_ref().map(|(address, strides)| (*address, strides.as_slice()))
-    }
 }
 
 /// Alignment of tables and workspaces on the host: a page, so that large ones can be given by the system untouched.

@@ -21,6 +21,7 @@ mod isa;
 mod jit;
 mod labels;
 mod layout;
+mod link;
 mod list;
 mod lower;
 mod math;
@@ -29,6 +30,7 @@ mod store;
 
 pub use isa::Isa;
 pub use jit::{JitModule, KernelFunction, jit};
+pub use link::Linked;
 
 use super::EmitError;
 use super::llvm::{Emitter, Machine, assembly, run_passes};

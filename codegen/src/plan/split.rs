@@ -137,7 +137,7 @@ impl Limit {
         let node = arena[id].clone().map_children(|child| self.term(arena, child));
         let new = match node {
             Term::Chunk(domain) => match arena.domain_axis(domain) {
-                Some(axis) => self.cut(arena, domain, axis),
+                Some(axis) => cut(arena, domain, axis, self.chunks, self.tile),
                 None => domain,
             },
             node => arena.add(node),
@@ -145,19 +145,21 @@ impl Limit {
         self.done.insert(id, new);
         new
     }
+}
 
-    fn cut(&self, arena: &mut Arena, domain: Id, axis: AxisName) -> Id {
-        let len = arena.add(Term::Len(LenName(axis.0)));
-        let whole = self.chunks * self.tile;
-        let rounded = arena.plus(len, whole - 1);
-        let (whole, tile) = (arena.int(whole), arena.int(self.tile));
-        let tiles = arena.add(Term::IntDiv([rounded, whole]));
-        let length = arena.add(Term::IntMul([tiles, tile]));
-        let chunk = arena.axis(AxisName::new(CHUNK));
-        let first = arena.add(Term::IntMul([chunk, length]));
-        let end = arena.add(Term::IntAdd([first, length]));
-        let last = arena.plus(end, -1);
-        let domain = arena.add(Term::From([domain, first]));
-        arena.add(Term::Upto([domain, last]))
-    }
+/// The part of a domain that lies in the chunk that the grid's chunk axis names: one of `chunks`, each a multiple of `tile`
+/// long.
+pub fn cut(arena: &mut Arena, domain: Id, axis: AxisName, chunks: i64, tile: i64) -> Id {
+    let len = arena.add(Term::Len(LenName(axis.0)));
+    let whole = chunks * tile;
+    let rounded = arena.plus(len, whole - 1);
+    let (whole, tile) = (arena.int(whole), arena.int(tile));
+    let tiles = arena.add(Term::IntDiv([rounded, whole]));
+    let length = arena.add(Term::IntMul([tiles, tile]));
+    let chunk = arena.axis(AxisName::new(CHUNK));
+    let first = arena.add(Term::IntMul([chunk, length]));
+    let end = arena.add(Term::IntAdd([first, length]));
+    let last = arena.plus(end, -1);
+    let domain = arena.add(Term::From([domain, first]));
+    arena.add(Term::Upto([domain, last]))
 }

@@ -74,9 +74,9 @@ impl<'c> Emitter<'c> {
     pub(super) fn ballot(&self, condition: Value<'c>) -> Result<Value<'c>, EmitError> {
         self.intrinsic_value("llvm.nvvm.vote.ballot.sync", &[], &[self.i32(ALL_LANES), condition])
     }
-    /// Number of one bits of an `i32`.
-    pub(super) fn population(&self, x: Value<'c>) -> Result<Value<'c>, EmitError> {
-        self.intrinsic_value("llvm.ctpop", &[x.get_type()], &[x])
+    /// Number of zero bits of an `i32` above its highest one bit.
+    pub(super) fn leading_zeros(&self, x: Value<'c>) -> Result<Value<'c>, EmitError> {
+        self.intrinsic_value("llvm.ctlz", &[x.get_type()], &[x, self.bool(false)])
     }
     /// `ex2.approx.ftz.f32`: 2 to the x, 0 at -inf.
     pub(super) fn exp2(&self, x: Value<'c>) -> Result<Value<'c>, EmitError> {

@@ -4,6 +4,7 @@
 //! with the mark `*~` or `+~` hold for both orders of the operands and stand for two rewrites.
 
 mod algebra;
+mod alternatives;
 mod finite;
 mod schedule;
 mod sparsity;
@@ -80,7 +81,7 @@ pub fn laws(terms: &Terms, without: &[String]) -> Result<Vec<Law>, Error> {
 
 /// The laws that do not depend on the program.
 pub fn general() -> Vec<Law> {
-    [algebra::laws(), sparsity::laws(), schedule::laws()].into_iter().flatten().collect()
+    [algebra::laws(), sparsity::laws(), alternatives::laws(), schedule::laws()].into_iter().flatten().collect()
 }
 
 /// One direction of a law.
