@@ -18,6 +18,8 @@ pub fn words(law: &str) -> Option<&'static str> {
         "walk-blocks" => "membership in a list becomes a walk through the listed blocks",
         "order-bounds" => "the restrictions of a loop are put into one order",
         "join-bounds" => "two bounds become one, the tighter",
+        "split-disjunction" => "alternatives become a loop for each, one after the other, that have no value in common",
+        "join-alternatives" => "two bounds of which either will do become one, the looser",
         "tile" => "the loop goes in tiles: a loop over tiles around a loop inside of one",
         "two-pass-inner" => "inside a tile the maximum comes first, then the sum",
         "split" => "the loop is cut into chunks that run side by side, and are merged by another kernel",
