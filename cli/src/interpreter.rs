@@ -52,7 +52,8 @@ fn script(plan: &Plan) -> Result<Script, Failure> {
     plan.script().ok_or_else(|| "the plan is not one for the interpreter".to_string().into())
 }
 
-/// Runs a plan for a described device, under several schedules. The results are those of the last; what no kernel wrote is NaN or -1.
+/// Runs a plan for a described device, under several schedules. The results, and what kernels
+/// stored besides, are those of the last; what no kernel wrote is NaN or -1.
 pub fn interpret(plan: &Plan, inputs: &Tensors, schedules: u64) -> Result<(Tensors, Interpreted), Failure> {
     let script = script(plan)?;
     let module = Module::parse(&script.code)?;
@@ -105,6 +106,10 @@ pub fn interpret(plan: &Plan, inputs: &Tensors, schedules: u64) -> Result<(Tenso
 
 fn read(plan: &Plan, script: &Script, memory: &Memory, buffers: &[BufferId], inputs: &Tensors) -> Tensors {
     let mut results = Tensors::new();
+    let written = |buffer: BufferId| {
+        let bytes = memory.bytes(buffer).into_iter().zip(memory.initialised(buffer));
+        bytes.map(|(byte, written)| if written { byte } else { 0xff }).collect::<Vec<u8>>()
+    };
     for (block, buffer) in script.memory.iter().zip(buffers) {
         let ScriptMemory::Parameter(index) = block else { continue };
         let parameter = &plan.parameters()[*index];
@@ -112,13 +117,18 @@ fn read(plan: &Plan, script: &Script, memory: &Memory, buffers: &[BufferId], inp
             continue;
         }
         let mut tensor = Tensor::filled(parameter.dtype(), parameter.shape(), 0xff);
-        let bytes = memory.bytes(*buffer).into_iter().zip(memory.initialised(*buffer));
-        for (to, (byte, written)) in tensor.bytes_mut().iter_mut().zip(bytes) {
-            if written {
-                *to = byte;
-            }
+        for (to, byte) in tensor.bytes_mut().iter_mut().zip(written(*buffer)) {
+            *to = byte;
         }
         results.insert(parameter.name().into(), tensor);
+    }
+    for intermediate in plan.intermediates() {
+        let mut tensor = Tensor::filled(intermediate.dtype(), intermediate.shape(), 0xff);
+        let dense = intermediate.dense(&written(buffers[intermediate.address() as usize]));
+        for (to, byte) in tensor.bytes_mut().iter_mut().zip(dense) {
+            *to = byte;
+        }
+        results.insert(intermediate.name().into(), tensor);
     }
     results
 }

@@ -3,7 +3,7 @@
 //! The reference evaluator keeps the elements of one sequence after those of another; kernels want the slowest run-time axis packed
 //! and further ones padded to the longest sequence. The two agree but for padding.
 
-use nsa_artifact::{Extent, Manifest};
+use nsa_artifact::{Axis, Extent};
 use std::collections::BTreeMap;
 
 /// The lengths of all axes of a program, per sequence.
@@ -14,18 +14,18 @@ pub struct Lengths {
 }
 
 impl Lengths {
-    /// Lengths of all axes, from those of the run-time axes; None if a derived one cannot be computed.
-    pub fn new(manifest: &Manifest, runtime: &BTreeMap<String, Vec<usize>>) -> Option<Lengths> {
+    /// Lengths of these axes, from those of the run-time axes; None if a derived one cannot be computed.
+    pub fn new(axes: &[Axis], runtime: &BTreeMap<String, Vec<usize>>) -> Option<Lengths> {
         let sequences = runtime.values().map(Vec::len).max().unwrap_or(1);
         let mut lengths = Lengths { sequences, axes: runtime.clone(), constant: Vec::new() };
-        for axis in &manifest.axes {
+        for axis in axes {
             if let Extent::Const(n) = axis.extent {
                 lengths.axes.insert(axis.name.clone(), vec![usize::try_from(n).ok()?; sequences]);
                 lengths.constant.push(axis.name.clone());
             }
         }
         // Derived axes may need each other in any order.
-        for axis in manifest.axes.iter().cycle().take(manifest.axes.len() * manifest.axes.len()) {
+        for axis in axes.iter().cycle().take(axes.len() * axes.len()) {
             if let Extent::Derived(length) = &axis.extent
                 && !lengths.axes.contains_key(&axis.name)
             {
@@ -38,7 +38,7 @@ impl Lengths {
                 }
             }
         }
-        manifest.axes.iter().all(|a| lengths.axes.contains_key(&a.name)).then_some(lengths)
+        axes.iter().all(|a| lengths.axes.contains_key(&a.name)).then_some(lengths)
     }
 
     /// The length of an axis in every sequence.
@@ -88,22 +88,13 @@ impl Lengths {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nsa_artifact::{Axis, IntOp, Length};
+    use nsa_artifact::{IntOp, Length};
 
     fn lengths() -> Lengths {
         let half = Length::op(IntOp::Div, Length::Of("s".into()), Length::Int(2));
         let axis = |name: &str, extent| Axis { name: name.into(), extent };
         let axes = vec![axis("i", Extent::Derived(half)), axis("s", Extent::Runtime), axis("d", Extent::Const(2))];
-        let manifest = Manifest {
-            name: "x".into(),
-            program: String::new(),
-            compiler: String::new(),
-            constants: vec![],
-            axes,
-            signature: vec![],
-            targets: vec![],
-        };
-        Lengths::new(&manifest, &BTreeMap::from([("s".to_string(), vec![3, 0, 2])])).expect("computable")
+        Lengths::new(&axes, &BTreeMap::from([("s".to_string(), vec![3, 0, 2])])).expect("computable")
     }
 
     #[test]

@@ -4,9 +4,9 @@ use crate::failure::Failure;
 use crate::layout::Lengths;
 use nsa::artifact::Role;
 use nsa::{DType, Plan};
-use nsa_dsl::program::Extent;
-use nsa_dsl::{Array, Inputs, Program, Values, evaluate, evaluate_rows};
-use nsa_measure::{Case, Random};
+use nsa_dsl::program::{Extent, Source};
+use nsa_dsl::{Array, Choices, Inputs, Program, Values, evaluate, evaluate_rows};
+use nsa_measure::{Case, Random, Tensors};
 use std::collections::BTreeMap;
 
 /// How much of the results is compared with the reference.
@@ -27,19 +27,27 @@ const AFFORDABLE: usize = 300_000_000;
 /// Rows that are compared otherwise.
 const ROWS: usize = 24;
 
-/// Fills in what the evaluator expects of a case's inputs.
+/// Fills in what the evaluator expects of a case's inputs, if lists are chosen as in `stored`, and says what it thinks of those
+/// lists: where scores nearly tie, rounding decides, and everything that follows depends on it.
 pub fn expect(
     program: &Program,
     plan: &Plan,
     lengths: &Lengths,
     case: &mut Case,
+    stored: &Tensors,
     extent: Reference,
     seed: u64,
-) -> Result<(), Failure> {
+) -> Result<BTreeMap<String, Choices>, Failure> {
     if extent == Reference::None {
-        return Ok(());
+        return Ok(BTreeMap::new());
     }
-    let inputs = inputs(plan, lengths, case);
+    let mut inputs = inputs(plan, lengths, case);
+    for tensor in program.tensors.iter().filter(|t| matches!(t.source, Source::Top(_))) {
+        let Some(lists) = stored.get(&tensor.name) else { continue };
+        let axes: Vec<String> = tensor.axes.iter().map(|axis| program.axis(*axis).name.clone()).collect();
+        let positions = lengths.positions(&axes, lists.shape());
+        inputs = inputs.chosen(&tensor.name, positions.into_iter().map(|at| lists.get(at) as i64).collect());
+    }
     let results = || plan.parameters().iter().filter(|p| p.role() == Role::Result);
     let longest = program.axes.iter().flat_map(|a| lengths.of(&a.name)).copied().max().unwrap_or(1);
     let affordable = results().map(|p| p.elements()).sum::<usize>().saturating_mul(longest) <= AFFORDABLE;
@@ -52,7 +60,7 @@ pub fn expect(
             let positions = lengths.positions(parameter.axes(), parameter.shape());
             case.expected.insert(parameter.name().into(), positions.into_iter().zip(numbers(array)).collect());
         }
-        return Ok(());
+        return Ok(outputs.choices().clone());
     };
     let rows = sample(lengths.of(&axis), seed);
     let outputs = evaluate_rows(program, &inputs, &axis, &rows)?;
@@ -68,7 +76,7 @@ pub fn expect(
         };
         case.expected.insert(parameter.name().into(), expected);
     }
-    Ok(())
+    Ok(outputs.choices().clone())
 }
 
 /// Arguments as the evaluator wants them: unpadded, real or integer.

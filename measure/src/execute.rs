@@ -113,6 +113,21 @@ impl Memory {
     }
 }
 
+/// What the last launch of a plan stored besides the results, copied to the host; nothing where the plan's device is only described.
+///
+/// # Errors
+/// If the driver fails.
+pub fn intermediates(plan: &Plan) -> Result<Tensors, Error> {
+    let mut tensors = Tensors::new();
+    for intermediate in plan.intermediates() {
+        let Some(bytes) = plan.read_intermediate(intermediate)? else { continue };
+        let mut tensor = Tensor::filled(intermediate.dtype(), intermediate.shape(), POISON);
+        tensor.bytes_mut().copy_from_slice(&bytes);
+        tensors.insert(intermediate.name().into(), tensor);
+    }
+    Ok(tensors)
+}
+
 /// Runs a program once: plan, poisoned workspaces and results, launch, wait.
 ///
 /// # Errors

@@ -56,10 +56,15 @@ pub enum Fill {
 
 impl Fill {
     /// What an argument gets unless told otherwise: integers are 0; what is called a gate is in (0, 1), as gates are behind their
-    /// sigmoid; everything else is normal.
-    pub fn usual(name: &str, dtype: DType) -> Fill {
-        match dtype {
-            DType::I32 => Fill::Below(1),
+    /// sigmoid; everything else is normal. Arguments of two and more axes without a run-time one, whose `weights` shape is given, are
+    /// drawn as layers are initialised, so that a linear map to the last axis keeps the size of what it maps: otherwise scores
+    /// become so large that softmax only picks maxima, and rounding decides which.
+    pub fn usual(name: &str, dtype: DType, weights: Option<&[usize]>) -> Fill {
+        match (dtype, weights.and_then(<[usize]>::split_last)) {
+            (DType::I32, _) => Fill::Below(1),
+            (_, Some((_, inputs))) if !inputs.is_empty() => {
+                Fill::Normal(1.0 / inputs.iter().map(|n| *n as f64).product::<f64>().max(1.0).sqrt())
+            }
             _ if name.starts_with("gate") => Fill::Unit,
             _ => Fill::Normal(1.0),
         }
@@ -109,7 +114,11 @@ pub fn fill(plan: &Plan, seed: u64, mut given: Tensors, fills: &BTreeMap<String,
                 return Err(Error::Tensor { name: name.into(), reason });
             }
             None => {
-                let how = fills.get(name).copied().unwrap_or_else(|| Fill::usual(name, dtype));
+                let constant = |axis: &String| {
+                    plan.variant().axes.iter().any(|a| a.name == *axis && a.extent.constant().is_some())
+                };
+                let weight = parameter.axes().iter().all(constant);
+                let how = fills.get(name).copied().unwrap_or_else(|| Fill::usual(name, dtype, weight.then_some(shape)));
                 // Each argument has its own stream, so that adding one leaves the others as they were.
                 let mut random = Random::new(seed ^ (index as u64 + 1).wrapping_mul(0xa076_1d64_78bd_642f));
                 let row = shape.last().copied().unwrap_or(1);

@@ -1,12 +1,15 @@
 //! Plans: everything about a shape that can be prepared, and launches.
 
+mod intermediate;
 mod script;
 
+pub use intermediate::Intermediate;
 pub use script::{Script, ScriptLaunch, ScriptMemory, ScriptWord};
 
 use crate::batch::{Batch, Dims};
 use crate::cuda::{self, Gpu};
 use crate::device::Kind;
+use crate::gather::Gathered;
 use crate::host::Threads;
 use crate::kernel::{Loaded, LoadedCode, LoadedVariant};
 use crate::memory::Memory;
@@ -28,6 +31,7 @@ pub struct Plan {
     variant: usize,
     /// The arguments and results, in the order of the signature.
     parameters: Vec<Parameter>,
+    intermediates: Vec<Intermediate>,
     launches: Vec<Launch>,
     /// For each parameter, which of the caller's views it is; refilled by every launch.
     given: Vec<Option<usize>>,
@@ -85,6 +89,8 @@ enum Owned {
         threads: Threads,
         tables: Vec<Memory>,
         workspaces: Vec<Memory>,
+        /// Copies of arguments, and the kernels that read them.
+        gathered: Vec<Gathered>,
     },
     Cuda {
         gpu: Arc<Gpu>,
@@ -128,7 +134,7 @@ impl Plan {
 
         let mut memory = Owned::new(&loaded.device, variant)?;
         let sequences = memory.table(bytes_of(batch.table().as_flattened()))?;
-        let workspaces = Workspaces::new(variant, &batch, &mut memory)?;
+        let intermediates = intermediate::allocate(variant, &batch, &mut memory)?;
         let mut launches: Vec<Launch> = Vec::with_capacity(variant.kernels.len());
         for kernel in &variant.kernels {
             let tiles = batch.tiles(variant, kernel)?;
@@ -138,10 +144,10 @@ impl Plan {
             let mut patches = Vec::new();
             for &b in &kernel.buffers {
                 let rank = variant.buffers[b].axes.len();
-                match workspaces.word(b) {
-                    Some((address, strides)) => {
-                        words.push(address);
-                        words.extend(strides.iter().map(|s| *s as u64));
+                match intermediates.iter().find(|w| w.buffer() == b) {
+                    Some(workspace) => {
+                        words.push(workspace.address());
+                        words.extend(workspace.outer_strides().iter().map(|s| *s as u64));
                     }
                     None => {
                         let name = &variant.buffers[b].name;
@@ -155,8 +161,11 @@ impl Plan {
             launches.push(Launch { blocks, words, patches });
         }
         memory.finish()?;
+        if let Owned::Host { gathered, .. } = &mut memory {
+            *gathered = Gathered::plan(variant, &parameters)?;
+        }
         let given = vec![None; parameters.len()];
-        Ok(Plan { variant: index, parameters, launches, given, memory, loaded })
+        Ok(Plan { variant: index, parameters, intermediates, launches, given, memory, loaded })
     }
 
     /// Arguments and results, in the order of the signature.
@@ -182,12 +191,35 @@ impl Plan {
     /// Memory that the plan holds for workspaces, in bytes.
     pub fn workspace_bytes(&self) -> usize {
         match &self.memory {
-            Owned::Host { workspaces, .. } => workspaces.iter().map(Memory::bytes).sum(),
+            Owned::Host { workspaces, gathered, .. } => {
+                let copies: usize = gathered.iter().map(Gathered::bytes).sum();
+                workspaces.iter().map(Memory::bytes).sum::<usize>() + copies
+            }
             Owned::Cuda { workspaces, .. } => workspaces.iter().map(CudaSlice::num_bytes).sum(),
             Owned::Described(memory) => {
                 memory.iter().map(|m| if let ScriptMemory::Workspace(bytes) = m { *bytes } else { 0 }).sum()
             }
         }
+    }
+
+    /// What the kernels store besides the results.
+    pub fn intermediates(&self) -> &[Intermediate] {
+        &self.intermediates
+    }
+
+    /// What the last launch stored in an intermediate, dense, last axis fastest. On a GPU it waits for the device. Nothing for an
+    /// intermediate of another plan, or one of a [described](Device::described) device.
+    ///
+    /// # Errors
+    /// If the driver fails.
+    pub fn read_intermediate(&self, intermediate: &Intermediate) -> Result<Option<Vec<u8>>, Error> {
+        let index = intermediate.index();
+        let bytes = match &self.memory {
+            Owned::Host { workspaces, .. } => workspaces.get(index).map(Memory::to_vec),
+            Owned::Cuda { gpu, workspaces, .. } => workspaces.get(index).map(|w| cuda::read(gpu, w)).transpose()?,
+            Owned::Described(_) => None,
+        };
+        Ok(bytes.map(|bytes| intermediate.dense(&bytes)))
     }
 
     /// Overwrites the workspaces, and waits. Launches do not depend on what is in them; tests use this to prove it.
@@ -196,7 +228,10 @@ impl Plan {
     /// If the driver fails.
     pub fn fill_workspaces(&mut self, byte: u8) -> Result<(), Error> {
         match &mut self.memory {
-            Owned::Host { workspaces, .. } => workspaces.iter_mut().for_each(|w| w.fill(byte)),
+            Owned::Host { workspaces, gathered, .. } => {
+                workspaces.iter_mut().for_each(|w| w.fill(byte));
+                gathered.iter_mut().for_each(|copy| copy.fill(byte));
+            }
             Owned::Cuda { gpu, workspaces, .. } => {
                 workspaces.iter_mut().try_for_each(|w| cuda::fill(gpu, w, byte))?;
             }
@@ -252,7 +287,23 @@ impl Plan {
                 }
             }
             match (&code.code, &mut self.memory, stream) {
-                (LoadedCode::Host { entries, .. }, Owned::Host { threads, .. }, _) => {
+                (LoadedCode::Host { entries, .. }, Owned::Host { threads, gathered, .. }, _) => {
+                    let reads = &code.variant.kernels[index].gathered;
+                    for copy in gathered.iter_mut() {
+                        let name = &self.parameters[copy.parameter].buffer.name;
+                        let own = reads.iter().any(|b| code.variant.buffers[*b].name == *name);
+                        let Some(view) = self.given[copy.parameter].map(|g| arguments[g].1).filter(|_| own) else {
+                            continue;
+                        };
+                        let patch = launch.patches.iter().find(|(_, parameter)| *parameter == copy.parameter);
+                        if let Some(&(word, _)) = patch.filter(|_| !copy.is_needless(view)) {
+                            // SAFETY: the view was checked above; the plan, and so the copy, is exclusively borrowed.
+                            unsafe { copy.copy(view) };
+                            let (address, strides) = copy.place();
+                            launch.words[word] = address;
+                            launch.words[word + 1..].iter_mut().zip(strides).for_each(|(to, from)| *to = *from as u64);
+                        }
+                    }
                     // SAFETY: the code belongs to the manifest (promised when it was loaded), whose convention the words follow;
                     // views vouch for their memory, and the plan is exclusively borrowed.
                     unsafe { threads.run(entries[index], launch.blocks, &launch.words) };
@@ -312,10 +363,31 @@ impl Plan {
             let Parameter { buffer, dims } = &self.parameters[parameter];
             view.check(buffer, dims, place)?;
         }
+        self.check_results(arguments)?;
         match self.given.iter().position(Option::is_none) {
             Some(missing) => Err(Error::Missing(self.parameters[missing].buffer.name.clone())),
             None => Ok(()),
         }
+    }
+
+    /// A result begins where nothing else does: the same view could be given for two names.
+    fn check_results(&self, arguments: &[(&str, &View<'_>)]) -> Result<(), Error> {
+        let views = || {
+            let given = self.parameters.iter().zip(&self.given).filter(|(p, _)| p.elements() > 0);
+            given.filter_map(|(p, given)| Some((p, arguments.get((*given)?)?.1.address())))
+        };
+        for (result, address) in views().filter(|(p, _)| p.role() == Role::Result) {
+            if let Some((other, _)) = views().find(|(p, at)| *at == address && p.name() != result.name()) {
+                return Err(Error::Argument {
+                    name: result.name().to_string(),
+                    reason: format!(
+                        "it is a result, but begins where `{}` does: give it memory of its own",
+                        other.name()
+                    ),
+                });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -342,46 +414,6 @@ fn parameters(loaded: &Loaded, variant: &Variant, batch: &Batch) -> Result<Vec<P
     loaded.manifest.signature.iter().map(parameter).collect()
 }
 
-/// Addresses and strides of the workspaces, by index of the buffer.
-struct Workspaces(Vec<Option<(u64, Vec<i64>)>>);
-
-impl Workspaces {
-    fn new(variant: &Variant, batch: &Batch, memory: &mut Owned) -> Result<Self, Error> {
-        let mut list = Vec::with_capacity(variant.buffers.len());
-        for buffer in &variant.buffers {
-            if buffer.role != Role::Workspace {
-                list.push(None);
-                continue;
-            }
-            let dims = batch.dims(variant, buffer)?;
-            let too_large = || Error::TooLarge {
-                what: format!("workspace `{}`", buffer.name),
-                size: dims.elements() as i128,
-                limit: i128::from(i64::MAX),
-            };
-            // Rows are padded so that every row starts aligned.
-            let unit = (buffer.align as usize / buffer.dtype.bytes()).max(1);
-            let mut strides = Vec::with_capacity(dims.rank.saturating_sub(1));
-            let mut elements = 1usize;
-            for (axis, extent) in dims.as_slice().iter().enumerate().rev() {
-                let row = (*extent).max(1).checked_next_multiple_of(if axis + 1 == dims.rank { unit } else { 1 });
-                elements = row.and_then(|row| elements.checked_mul(row)).ok_or_else(too_large)?;
-                if axis > 0 {
-                    strides.push(i64::try_from(elements).map_err(|_| too_large())?);
-                }
-            }
-            strides.reverse();
-            let bytes = elements.checked_mul(buffer.dtype.bytes()).ok_or_else(too_large)?;
-            list.push(Some((memory.workspace(bytes)?, strides)));
-        }
-        Ok(Workspaces(list))
-    }
-
-    fn word(&self, buffer: usize) -> Option<(u64, &[i64])> {
-        self.0[buffer].as_ref().map(|(address, strides)| (*address, strides.as_slice()))
-    }
-}
-
 /// Alignment of tables and workspaces on the host: a page, so that large ones can be given by the system untouched.
 const PAGE: usize = 4096;
 
@@ -393,7 +425,7 @@ impl Owned {
                     bytes: variant.kernels.iter().map(|k| k.scratch_bytes as usize).max().unwrap_or(0),
                     device: device.to_string(),
                 })?;
-                Owned::Host { threads, tables: Vec::new(), workspaces: Vec::new() }
+                Owned::Host { threads, tables: Vec::new(), workspaces: Vec::new(), gathered: Vec::new() }
             }
             Kind::Cuda(gpu) => Owned::Cuda { gpu: gpu.clone(), tables: Vec::new(), workspaces: Vec::new() },
             Kind::Described(_) => Owned::Described(Vec::new()),
@@ -474,7 +506,7 @@ impl Drop for Owned {
     }
 }
 
-fn host_memory(bytes: usize) -> Result<Memory, Error> {
+pub(crate) fn host_memory(bytes: usize) -> Result<Memory, Error> {
     Memory::new(bytes, PAGE).ok_or_else(|| Error::Memory { bytes, device: "the host".into() })
 }
 

@@ -1,7 +1,7 @@
 //! `nsa run`: runs a program, compares it with the reference, times it.
 
 use crate::failure::{Failure, print};
-use crate::indices;
+use crate::fills;
 use crate::interpreter::{self, Interpreted};
 use crate::layout::Lengths;
 use crate::loading::{Loaded, load};
@@ -9,7 +9,8 @@ use crate::program::{Chosen, Source};
 use crate::reference::{self, Reference};
 use crate::text::{bytes, seconds};
 use nsa::Device;
-use nsa_measure::{Case, Difference, Memory, Tensors, Timing, fill, read_tensors, time, write_tensors};
+use nsa_dsl::Choices;
+use nsa_measure::{Case, Difference, Memory, Tensors, Timing, fill, intermediates, read_tensors, time, write_tensors};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -63,6 +64,8 @@ struct Report {
     lengths: BTreeMap<String, Vec<usize>>,
     plan: nsa::Plan,
     differences: BTreeMap<String, Difference>,
+    /// What the reference says of the lists that were chosen.
+    choices: BTreeMap<String, Choices>,
     /// On a device.
     timing: Option<Timing>,
     /// In the interpreter.
@@ -88,21 +91,19 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let loaded = load(&chosen, &device)?;
     let mut case = Case { lengths: lengths.clone(), ..Case::default() };
     let mut plan = loaded.kernel.plan(&case.shape())?;
-    let all = Lengths::new(loaded.kernel.manifest(), &lengths)
+    let all = Lengths::new(&plan.variant().axes, &lengths)
         .ok_or("the lengths of derived axes cannot be computed".to_string())?;
     let given = arguments.inputs.as_deref().map(read_tensors).transpose()?.unwrap_or_default();
-    case.inputs = fill(&plan, arguments.seed, given, &indices::fills(&chosen.program, &all))?;
-    reference::expect(&chosen.program, &plan, &all, &mut case, arguments.reference, arguments.seed)?;
-    if let Some(path) = &arguments.case {
-        case.write(path)?;
-    }
+    case.inputs = fill(&plan, arguments.seed, given, &fills::fills(&chosen.program, &all))?;
 
-    let (results, timing, interpreted) = if device.described_target().is_some() {
-        let (results, interpreted) = interpreter::interpret(&plan, &case.inputs, arguments.schedules)?;
+    let (results, stored, timing, interpreted) = if device.described_target().is_some() {
+        let (stored, interpreted) = interpreter::interpret(&plan, &case.inputs, arguments.schedules)?;
+        let mut results = stored.clone();
+        results.retain(|name, _| plan.parameter(name).is_some());
         if let Some(folder) = &arguments.record {
             interpreter::record(folder, &plan, &case.inputs, &results)?;
         }
-        (results, None, Some(interpreted))
+        (results, stored, None, Some(interpreted))
     } else {
         // What is left in workspaces and results must not matter.
         plan.fill_workspaces(0xff)?;
@@ -110,14 +111,21 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         let kernels = 0..plan.variant().kernels.len();
         memory.launch(&mut plan, kernels)?;
         let results: Tensors = memory.results(&plan)?;
+        let mut stored = intermediates(&plan)?;
+        stored.extend(results.clone());
         let timing = time(&mut plan, &mut [memory], Duration::from_secs_f64(arguments.seconds.max(0.0)))?;
-        (results, Some(timing), None)
+        (results, stored, Some(timing), None)
     };
     if let Some(path) = &arguments.outputs {
         write_tensors(path, &results)?;
     }
+    let (extent, seed) = (arguments.reference, arguments.seed);
+    let choices = reference::expect(&chosen.program, &plan, &all, &mut case, &stored, extent, seed)?;
+    if let Some(path) = &arguments.case {
+        case.write(path)?;
+    }
     let differences = case.judge(&results)?;
-    let report = Report { loaded, lengths, plan, differences, timing, interpreted };
+    let report = Report { loaded, lengths, plan, differences, choices, timing, interpreted };
     let failed: Vec<&str> = report.failed(arguments.tolerance);
     print(&if arguments.json { report.json(&failed) } else { report.text(&chosen, &failed) })?;
     let findings = report.interpreted.as_ref().map_or(0, |i| i.findings.len());
@@ -135,7 +143,8 @@ impl Report {
     fn failed(&self, tolerance: f64) -> Vec<&str> {
         let empty = |name: &str| self.plan.parameter(name).is_some_and(|p| p.elements() == 0);
         let bad = self.differences.iter().filter(|(name, d)| !d.within(tolerance) && !empty(name));
-        bad.map(|(name, _)| name.as_str()).collect()
+        let chosen = self.choices.iter().filter(|(_, choices)| !choices.within(tolerance)).map(|(name, _)| name);
+        bad.map(|(name, _)| name).chain(chosen).map(String::as_str).collect()
     }
 
     /// Seconds that the cost model predicts for these sizes: bytes and operations at the machine's rates.
@@ -149,6 +158,16 @@ impl Report {
     }
 
     fn json(&self, failed: &[&str]) -> String {
+        let choices: BTreeMap<&str, serde_json::Value> = self
+            .choices
+            .iter()
+            .map(|(name, c)| {
+                let value = serde_json::json!({
+                    "lists": c.lists, "different": c.different, "invalid": c.invalid, "shortfall": c.shortfall,
+                });
+                (name.as_str(), value)
+            })
+            .collect();
         let value = serde_json::json!({
             "program": self.loaded.kernel.manifest().name,
             "device": self.loaded.kernel.device().to_string(),
@@ -160,6 +179,7 @@ impl Report {
             "argument_bytes": self.argument_bytes(),
             "workspace_bytes": self.plan.workspace_bytes(),
             "differences": self.differences,
+            "choices": choices,
             "failed": failed,
             "seconds": self.timing,
             "interpreter": self.interpreted,
@@ -191,6 +211,14 @@ impl Report {
                 "  {name}: relative error {:.2e}, largest {:.2e}, {} of {total} elements compared: {verdict}\n",
                 d.relative, d.largest, d.elements
             );
+        }
+        for (name, c) in self.choices.iter().filter(|(_, c)| c.different > 0) {
+            let verdict = if failed.contains(&name.as_str()) { "WRONG" } else { "ok" };
+            text += &format!("  {name}: {} of {} lists chosen otherwise than by the reference, ", c.different, c.lists);
+            text += &match c.invalid {
+                0 => format!("whose scores are better by at most {:.1e} of their sum: {verdict}\n", c.shortfall),
+                invalid => format!("{invalid} of them not allowed: {verdict}\n"),
+            };
         }
         if let Some(i) = &self.interpreted {
             text += &i.text();

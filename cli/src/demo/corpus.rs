@@ -3,6 +3,9 @@
 use crate::failure::{Failure, at};
 use std::path::{Path, PathBuf};
 
+/// What comes before the sources.
+const DOCUMENTS: [&str; 3] = ["README.md", "ARCHITECTURE.md", "RULES.md"];
+
 /// The first `limit` bytes of a file; without one, of the repository's documents and sources.
 pub fn text(file: Option<&Path>, limit: usize) -> Result<(Vec<u8>, String), Failure> {
     if let Some(file) = file {
@@ -12,11 +15,11 @@ pub fn text(file: Option<&Path>, limit: usize) -> Result<(Vec<u8>, String), Fail
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut bytes = Vec::new();
-    let mut files = Vec::new();
+    let mut files: Vec<PathBuf> = DOCUMENTS.iter().map(|name| root.join(name)).collect();
     for folder in ["nsa-dsl/src", "artifact/src", "runtime/src", "measure/src"] {
         collect(&root.join(folder), &mut files);
     }
-    files.sort();
+    files[DOCUMENTS.len()..].sort();
     for path in files {
         if bytes.len() >= limit {
             break;
@@ -27,7 +30,7 @@ pub fn text(file: Option<&Path>, limit: usize) -> Result<(Vec<u8>, String), Fail
     if bytes.is_empty() {
         return Err("this repository's sources are not here any more: name a text file".to_string().into());
     }
-    Ok((bytes, "this repository's sources".into()))
+    Ok((bytes, "this repository's documents and sources".into()))
 }
 
 /// All Rust sources below a folder; folders that cannot be read are left out.

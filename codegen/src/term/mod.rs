@@ -159,8 +159,19 @@ impl FromStr for Real {
 macro_rules! named_leaf {
     ($(#[$doc:meta])* $name:ident, $mark:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash)]
         pub struct $name(pub egg::Symbol);
+        // By name: symbols are numbered as they come up, which is another order in every process and thread.
+        impl Ord for $name {
+            fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+                if self.0 == other.0 { std::cmp::Ordering::Equal } else { self.name().cmp(other.name()) }
+            }
+        }
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+                Some(self.cmp(other))
+            }
+        }
         impl $name {
             /// The leaf for a name (without its mark).
             pub fn new(name: &str) -> Self {

@@ -1,5 +1,6 @@
 //! Arguments and results of an evaluation.
 
+use super::choices::Choices;
 use crate::program::*;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,6 +34,7 @@ impl Values {
 pub struct Inputs {
     params: BTreeMap<String, Values>,
     cumulative: BTreeMap<String, Vec<usize>>,
+    lists: BTreeMap<String, Vec<i64>>,
 }
 
 impl Inputs {
@@ -62,6 +64,19 @@ impl Inputs {
     pub fn cumulative(mut self, axis: impl Into<String>, cumulative: Vec<usize>) -> Self {
         self.cumulative.insert(axis.into(), cumulative);
         self
+    }
+
+    /// With the lists that somebody else's computation chose for a `top` definition. They are used instead of the best ones, and
+    /// judged: [`Outputs::choices`] says how far they are from the best. Rounded scores order near ties either way, and what
+    /// follows from such a choice can only be compared when both sides follow the same one.
+    pub fn chosen(mut self, name: impl Into<String>, lists: Vec<i64>) -> Self {
+        self.lists.insert(name.into(), lists);
+        self
+    }
+
+    /// The lists given for a definition.
+    pub(super) fn lists(&self, tensor: &Tensor) -> Option<&[i64]> {
+        self.lists.get(&tensor.name).map(Vec::as_slice)
     }
 
     /// How many sequences there are; one for a program without run-time axes.
@@ -131,7 +146,12 @@ impl Inputs {
     /// No arguments but the program's.
     pub(super) fn no_others(&self, program: &Program) -> Result<(), EvalError> {
         match self.params.keys().find(|name| !program.params().any(|(_, tensor)| tensor.name == **name)) {
-            Some(name) => Err(EvalError::UnknownParam(name.clone())),
+            Some(name) => return Err(EvalError::UnknownParam(name.clone())),
+            None => {}
+        }
+        let is_list = |tensor: &Tensor, name: &str| tensor.name == name && matches!(tensor.source, Source::Top(_));
+        match self.lists.keys().find(|name| !program.tensors.iter().any(|tensor| is_list(tensor, name))) {
+            Some(name) => Err(EvalError::UnknownTensor(name.clone())),
             None => Ok(()),
         }
     }
@@ -183,11 +203,21 @@ impl Array {
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Outputs {
     arrays: Vec<Array>,
+    choices: BTreeMap<String, Choices>,
 }
 
 impl Outputs {
     pub(super) fn add(&mut self, array: Array) {
         self.arrays.push(array);
+    }
+
+    pub(super) fn judge(&mut self, name: &str, choices: Choices) {
+        self.choices.insert(name.to_string(), choices);
+    }
+
+    /// What is to be said of the lists that were [given](Inputs::chosen), by definition: of those that results needed.
+    pub fn choices(&self) -> &BTreeMap<String, Choices> {
+        &self.choices
     }
 
     /// A result.
@@ -261,6 +291,13 @@ pub enum EvalError {
         /// How many there are.
         count: usize,
     },
+    /// More elements than the evaluator keeps.
+    TooLarge {
+        /// The tensor.
+        name: String,
+        /// Its extents in this sequence.
+        shape: Vec<i64>,
+    },
     /// No thread could be started.
     NoThread(String),
 }
@@ -268,6 +305,9 @@ pub enum EvalError {
 impl fmt::Display for EvalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            EvalError::TooLarge { name, shape } => {
+                write!(f, "`{name}` has shape {shape:?}, which is more than the reference evaluator keeps")
+            }
             EvalError::MissingParam(name) => write!(f, "parameter `{name}` is not given"),
             EvalError::UnknownParam(name) => write!(f, "the program has no parameter `{name}`"),
             EvalError::MissingLength(axis) => write!(f, "the lengths of axis `{axis}` are not given"),

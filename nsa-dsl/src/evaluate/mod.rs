@@ -7,6 +7,8 @@
 
 mod analysis;
 mod arrays;
+mod choices;
+mod condition;
 mod memory;
 mod rows;
 mod sequence;
@@ -14,6 +16,7 @@ mod vector;
 mod walk;
 
 pub use arrays::{Array, EvalError, Inputs, Outputs, Values};
+pub use choices::Choices;
 
 use crate::program::*;
 use analysis::Analysis;
@@ -29,6 +32,7 @@ pub fn evaluate(program: &Program, inputs: &Inputs) -> Result<Outputs, EvalError
     for &result in &program.results {
         outputs.add(evaluation.tensor(&program.tensor(result).name)?);
     }
+    evaluation.judge(inputs, &mut outputs);
     Ok(outputs)
 }
 
@@ -55,6 +59,7 @@ pub fn evaluate_rows(
             evaluation.tensor(&tensor.name)?
         });
     }
+    evaluation.judge(inputs, &mut outputs);
     Ok(outputs)
 }
 
@@ -85,8 +90,23 @@ impl<'a> Evaluation<'a> {
                 return Err(EvalError::WrongSize { name: tensor.name.clone(), expected, given });
             }
         }
+        for (number, tensor) in program.tensors.iter().enumerate() {
+            if let Some(given) = inputs.lists(tensor).map(<[i64]>::len).filter(|given| *given != offsets[number]) {
+                return Err(EvalError::WrongSize { name: tensor.name.clone(), expected: offsets[number], given });
+            }
+        }
         inputs.no_others(program)?;
         Ok(Evaluation { program, sequences })
+    }
+
+    /// Adds what is to be said of lists that were given.
+    fn judge(&self, inputs: &Inputs, outputs: &mut Outputs) {
+        for (number, tensor) in self.program.tensors.iter().enumerate() {
+            if inputs.lists(tensor).is_some() {
+                let of = |sequence: &Sequence<'_>| sequence.choices(TensorId(number as u32));
+                outputs.judge(&tensor.name, self.sequences.iter().map(of).fold(Choices::default(), Choices::and));
+            }
+        }
     }
 
     fn axis(&self, name: &str) -> Result<AxisId, EvalError> {

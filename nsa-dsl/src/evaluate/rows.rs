@@ -1,5 +1,6 @@
 //! One row of a definition.
 
+use super::choices::{Choices, judge};
 use super::sequence::{Row, Sequence};
 use super::walk::Walk;
 use crate::program::*;
@@ -43,7 +44,25 @@ pub(super) fn compute(sequence: &Sequence, tensor: TensorId, at: usize) -> Row {
         Source::Top(top) => {
             outer.pop();
             let mut row = Vec::with_capacity(size);
-            for_each(&mut walk, &outer, |walk| best(walk, top, &mut row));
+            let count = top.count as usize;
+            match sequence.given(tensor) {
+                None => for_each(&mut walk, &outer, |walk| row.extend(rank(walk, top).list(count))),
+                Some(lists) => {
+                    let mut choices = Choices::default();
+                    for_each(&mut walk, &outer, |walk| {
+                        let place = |start: usize, axis: &AxisId| {
+                            let extent = sequence.extents[axis.0 as usize] as usize;
+                            start * extent + walk.at[axis.0 as usize] as usize
+                        };
+                        let axes = &definition.axes[..definition.axes.len() - 1];
+                        let start = axes.iter().fold(0, place) * count;
+                        let list = &lists[start..start + count];
+                        row.extend(list);
+                        choices = choices.and(judge(walk, top, list));
+                    });
+                    sequence.judged(tensor, choices);
+                }
+            }
             Row::Integer(row.into())
         }
     }
@@ -77,28 +96,41 @@ fn for_each(walk: &mut Walk, axes: &[AxisId], mut body: impl FnMut(&mut Walk)) {
     }
 }
 
-/// Appends the list of a `top`: forced candidates by index, then the others by score, ties by index; ascending, then -1.
-fn best(walk: &mut Walk, top: &Top, out: &mut Vec<i64>) {
-    let mut forced = vec![];
-    let mut others: Vec<(f64, i64)> = vec![];
+/// The candidates of a `top`, in the order of choice.
+pub(super) struct Ranked {
+    /// Forced ones, ascending.
+    pub forced: Vec<i64>,
+    /// The others with their scores, best first, ties by index.
+    pub others: Vec<(f64, i64)>,
+}
+
+impl Ranked {
+    /// The best: ascending, then -1.
+    pub fn list(&self, count: usize) -> Vec<i64> {
+        let others = self.others.iter().map(|(_, value)| *value);
+        let mut chosen: Vec<i64> = self.forced.iter().copied().chain(others).take(count).collect();
+        chosen.sort_unstable();
+        chosen.resize(count, -1);
+        chosen
+    }
+}
+
+/// Ranks the candidates of a `top`.
+pub(super) fn rank(walk: &mut Walk, top: &Top) -> Ranked {
+    let mut ranked = Ranked { forced: vec![], others: vec![] };
     for value in 0..walk.sequence.extents[top.axis.0 as usize] {
         walk.at[top.axis.0 as usize] = value;
         if !top.among.is_none_or(|among| walk.holds(among)) {
             continue;
         }
         if top.force.is_some_and(|force| walk.holds(force)) {
-            forced.push(value);
+            ranked.forced.push(value);
         } else {
             let score = walk.real(top.score);
-            others.push((if score.is_nan() { f64::NEG_INFINITY } else { score }, value));
+            ranked.others.push((if score.is_nan() { f64::NEG_INFINITY } else { score }, value));
         }
     }
     // Stable, so that equal scores stay in the order of their indices.
-    others.sort_by(|a, b| b.0.partial_cmp(&a.0).unwrap_or(std::cmp::Ordering::Equal));
-    let count = top.count as usize;
-    let mut chosen: Vec<i64> =
-        forced.into_iter().chain(others.into_iter().map(|(_, value)| value)).take(count).collect();
-    chosen.sort_unstable();
-    chosen.resize(count, -1);
-    out.extend(chosen);
+    ranked.others.sort_by(|a, b| b.0.partial_cmp(&a.0).unwrap_or(std::cmp::Ordering::Equal));
+    ranked
 }

@@ -229,11 +229,10 @@ impl<'p> Machine<'p> {
 
 /// The instruction sets that this CPU has.
 pub fn isas() -> Vec<Isa> {
-    let all = [Isa::X86_64, Isa::Avx2, Isa::Avx512, Isa::Aarch64];
     let best = Isa::detect();
     match best {
         Isa::Aarch64 => vec![best],
-        _ => all.into_iter().filter(|i| *i <= best).collect(),
+        _ => Isa::ALL.into_iter().filter(|i| *i <= best).collect(),
     }
 }
 

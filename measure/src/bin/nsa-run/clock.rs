@@ -1,7 +1,6 @@
 //! Timing.
 
-use crate::{Failure, Options, load};
-use nsa::{Lengths, Shape};
+use crate::{Failure, Options, load, shape};
 use nsa_measure::{Memory, Tensors, fill, time};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,14 +13,7 @@ const MOST_COPIES: usize = 16;
 /// Times one shape, `AXIS=LENGTH,LENGTH ...` per run-time axis.
 pub fn run(options: &Options, artifact: &str, lengths: &[&str]) -> Result<(), Failure> {
     let kernel = load(options, artifact)?;
-    let mut shape = Shape::new();
-    for text in lengths {
-        let (axis, list) =
-            text.split_once('=').ok_or_else(|| format!("`{text}`: expected AXIS=LENGTH[,LENGTH ...]"))?;
-        let list = list.split(',').map(str::parse).collect::<Result<Vec<usize>, _>>()?;
-        shape = shape.with(axis, Lengths::packed(&list));
-    }
-    let mut plan = kernel.plan(&shape)?;
+    let mut plan = kernel.plan(&shape(lengths)?)?;
     let bytes: usize = plan.parameters().iter().map(|p| p.elements() * p.dtype().bytes()).sum();
     let copies = COLD.div_ceil(bytes.max(1)).clamp(1, MOST_COPIES);
     let mut memories = Vec::new();

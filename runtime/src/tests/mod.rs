@@ -1,5 +1,14 @@
 //! Launches of hand-made programs on the host.
 
+mod arguments;
+#[cfg(feature = "dlpack")]
+mod dlpack;
+#[cfg(feature = "ndarray")]
+mod ndarray;
+#[cfg(feature = "safetensors")]
+mod safetensors;
+mod threads;
+
 use crate::testing::{compress_artifact, compress_manifest, gather, spread};
 use crate::*;
 
@@ -96,79 +105,6 @@ fn strides_are_followed() {
         assert_eq!(values[1..4], expected[row * 3..row * 3 + 3]);
         assert!(values[0].is_nan() && values[4..].iter().all(|v| v.is_nan()), "only results are written");
     }
-}
-
-#[test]
-fn wrong_arguments_are_sentences() {
-    let mut plan = kernel().plan(&Shape::new().with("s", 21)).expect("fits");
-    let x = numbers(100);
-    let halves = vec![half::f16::ZERO; 100];
-    let mut refuse = |name: &str, view: View<'_>| {
-        let mut y = [0f32; 12];
-        let good = View::host_mut(&mut y, &[4, 3]);
-        let other = if name == "y" { ("x", &View::host(&x, &[21, 3])) } else { ("y", &good) };
-        plan.launch(Stream::Host, &[(name, &view), other]).expect_err("must be refused").to_string()
-    };
-    assert_eq!(refuse("q", View::host(&x, &[21, 3])), "there is no argument `q`; `compress` has x, y");
-    assert_eq!(
-        refuse("y", View::host(&x, &[4, 3])),
-        "`y`: it is a result, but the view is read-only: use host_mut or cuda_mut"
-    );
-    assert_eq!(refuse("x", View::host(&halves, &[21, 3])), "`x` must be f32, but is f16");
-    assert_eq!(refuse("x", View::host(&x, &[20, 3])), "`x`: expected [s = 21, d = 3], but it is [20, 3]");
-    assert_eq!(
-        refuse("x", View::host(&x, &[21, 3]).strides(&[3, 2])),
-        "`x`: the last axis `d` must be contiguous, but its stride is 2"
-    );
-    assert_eq!(
-        refuse("x", View::host(&x, &[21, 3]).strides(&[5, 1])),
-        "`x`: its shape and strides need 103 elements, there are 100"
-    );
-    assert_eq!(
-        refuse("x", View::host(&x, &[21, 3]).strides(&[-3, 1])),
-        "`x`: its strides reach before its first element"
-    );
-    assert_eq!(refuse("x", View::host(&x, &[21, 3]).strides(&[3])), "`x`: the view has 2 axes and 1 strides");
-    assert_eq!(
-        refuse("x", View::host(&x, &[1; 9])),
-        "`x`: expected [s = 21, d = 3], but it is [1, 1, 1, 1, 1, 1, 1, 1]"
-    );
-    let mut z = [0f32; 12];
-    assert_eq!(
-        refuse("y", View::host_mut(&mut z, &[4, 3]).strides(&[0, 1])),
-        "`y`: a result cannot have stride 0, as axis `i` has"
-    );
-    // SAFETY: refused before anything is read.
-    let foreign = unsafe { View::device_address(0x1000, DType::F32, &[21, 3], 0) };
-    assert_eq!(refuse("x", foreign), "`x`: it is in memory of cuda:0, but must be in host memory");
-
-    let view = View::host(&x, &[21, 3]);
-    let sentence = |r: Result<(), Error>| r.expect_err("must be refused").to_string();
-    assert_eq!(sentence(plan.launch(Stream::Host, &[("x", &view)])), "argument `y` is missing");
-    assert_eq!(sentence(plan.launch(Stream::Host, &[("x", &view), ("x", &view)])), "argument `x` is given twice");
-}
-
-#[test]
-fn alignment_is_checked() {
-    let mut manifest = compress_manifest();
-    for variant in manifest.targets.iter_mut().flat_map(|t| &mut t.variants) {
-        variant.buffers[0].align = 16;
-    }
-    let artifact = Artifact::new(manifest, [("code.s", b"".as_slice())]).expect("consistent");
-    // SAFETY: the symbols are those of the manifest.
-    let kernel = unsafe { Kernel::load_host(&artifact, &Device::host(), &symbols()) }.expect("loads");
-    let mut plan = kernel.plan(&Shape::new().with("s", 4)).expect("fits");
-    let x = numbers(100);
-    let at = x.as_ptr().align_offset(16);
-    let mut refuse = |offset: usize, stride: i64| {
-        let view = View::host(&x[at + offset..], &[4, 3]).strides(&[stride, 1]);
-        let y = View::host_mut::<f32>(&mut [], &[0, 3]);
-        plan.launch(Stream::Host, &[("x", &view), ("y", &y)]).err().map(|e| e.to_string())
-    };
-    assert_eq!(refuse(0, 4), None);
-    assert_eq!(refuse(0, 3).as_deref(), Some("`x`: the stride of axis `s` is 3 elements, it must be a multiple of 4"));
-    let sentence = refuse(1, 4).expect("refused");
-    assert!(sentence.ends_with("must be a multiple of 16 bytes"), "{sentence}");
 }
 
 #[test]
