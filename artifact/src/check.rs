@@ -15,6 +15,12 @@ const MAX_SHARED_BYTES: u32 = 227 * 1024;
 /// More scratch memory than this per thread is a mistake.
 const MAX_SCRATCH_BYTES: u64 = 1 << 30;
 
+/// Most axes, buffers, kernels or variants in one list. Programs have dozens; with more, a forged manifest of some megabytes would
+/// keep whoever checks it busy for hours.
+const MAX_LIST: usize = 1024;
+/// Most operations and operands in the length of a derived axis.
+const MAX_LENGTH: usize = 4096;
+
 macro_rules! ensure {
     ($condition:expr, $($message:tt)*) => {
         if !$condition {
@@ -38,6 +44,7 @@ impl Manifest {
             "the signature of `{}` contains a workspace",
             self.name
         );
+        few(self.constants.len(), "constants")?;
         unique(self.targets.iter().map(|t| t.target.name()), "target")?;
         for code in &self.targets {
             self.check_target(code, payload).map_err(|Invalid(e)| Invalid(format!("target {}: {e}", code.target)))?;
@@ -48,6 +55,7 @@ impl Manifest {
     fn check_target(&self, code: &TargetCode, payload: &dyn Fn(&str) -> bool) -> Result<(), Invalid> {
         let Some(last) = code.variants.last() else { return Err(Invalid("no variants".into())) };
         ensure!(last.when.is_empty(), "the last variant has a condition, so that some sizes have no code");
+        few(code.variants.len(), "variants")?;
         for variant in &code.variants {
             let context = |Invalid(e)| Invalid(format!("variant `{}`: {e}", variant.label));
             variant.check(self).map_err(context)?;
@@ -90,6 +98,8 @@ impl Variant {
             ensure!(self.slot(&bound.axis).is_some(), "a condition on `{}`, no run-time axis", bound.axis);
         }
         ensure!(!self.kernels.is_empty(), "no kernels");
+        few(self.kernels.len(), "kernels")?;
+        few(self.when.len(), "conditions")?;
         unique(self.kernels.iter().map(|k| k.name.as_str()), "kernel")?;
         for kernel in &self.kernels {
             self.check_kernel(kernel).map_err(|Invalid(e)| Invalid(format!("kernel `{}`: {e}", kernel.name)))?;
@@ -117,6 +127,8 @@ impl Variant {
             ensure!(index < self.buffers.len(), "no buffer {index}");
             ensure!(seen.insert(index), "buffer {index} appears twice");
         }
+        let known = kernel.gathered.iter().all(|index| kernel.buffers.contains(index));
+        ensure!(known, "it gathers from buffers that it does not take");
         ensure!((1..=MAX_THREADS).contains(&kernel.threads), "{} threads", kernel.threads);
         ensure!(kernel.shared_bytes <= MAX_SHARED_BYTES, "{} bytes of shared memory", kernel.shared_bytes);
         ensure!(kernel.scratch_bytes <= MAX_SCRATCH_BYTES, "{} bytes of scratch memory", kernel.scratch_bytes);
@@ -124,7 +136,13 @@ impl Variant {
     }
 }
 
+fn few(count: usize, what: &str) -> Result<(), Invalid> {
+    ensure!(count <= MAX_LIST, "{count} {what}, at most {MAX_LIST}");
+    Ok(())
+}
+
 fn axes(list: &[Axis]) -> Result<(), Invalid> {
+    few(list.len(), "axes")?;
     unique(list.iter().map(|a| a.name.as_str()), "axis")?;
     let mut known: HashSet<&str> = HashSet::new();
     let mut waiting = Vec::new();
@@ -133,6 +151,8 @@ fn axes(list: &[Axis]) -> Result<(), Invalid> {
             Extent::Const(n) => ensure!(*n > 0, "axis `{}` has extent {n}", axis.name),
             Extent::Runtime => {}
             Extent::Derived(length) => {
+                let nodes = length.nodes();
+                ensure!(nodes <= MAX_LENGTH, "the length of axis `{}` has {nodes} parts", axis.name);
                 waiting.push((axis.name.as_str(), length));
                 continue;
             }
@@ -156,6 +176,7 @@ fn axes(list: &[Axis]) -> Result<(), Invalid> {
 }
 
 fn buffers(list: &[Buffer], axes: &[Axis]) -> Result<(), Invalid> {
+    few(list.len(), "buffers")?;
     unique(list.iter().map(|b| b.name.as_str()), "buffer")?;
     for buffer in list {
         ensure!(buffer.axes.len() <= MAX_RANK, "`{}` has more than {MAX_RANK} axes", buffer.name);
@@ -235,6 +256,17 @@ mod tests {
             m.axes.push(Axis { name: "a".into(), extent: of("b") });
             m.axes.push(Axis { name: "b".into(), extent: of("a") });
         };
+        let many = |m: &mut Manifest| {
+            let axis = |n| Axis { name: format!("a{n}"), extent: Extent::Const(1) };
+            m.axes.extend((0..1023).map(axis));
+        };
+        assert_eq!(reason(many), "1025 axes, at most 1024");
+        let long = |m: &mut Manifest| {
+            let one = || crate::Length::Of("t".into());
+            let sum = (0..2048).fold(one(), |sum, _| crate::Length::op(crate::IntOp::Add, sum, one()));
+            m.axes.push(Axis { name: "a".into(), extent: Extent::Derived(sum) });
+        };
+        assert_eq!(reason(long), "the length of axis `a` has 4097 parts");
         assert_eq!(reason(circle), "the length of axis `a` needs axes that are not known");
         assert_eq!(reason(|m| m.targets[0].variants.clear()), "target sm_80: no variants");
         assert_eq!(

@@ -64,6 +64,14 @@ impl Length {
         }
     }
 
+    /// Number of operations and operands.
+    pub fn nodes(&self) -> usize {
+        match self {
+            Length::Int(_) | Length::Of(_) => 1,
+            Length::Op(_, a, b) => 1 + a.nodes() + b.nodes(),
+        }
+    }
+
     /// Calls `f` with every axis that it mentions.
     pub fn axes<'a>(&'a self, f: &mut dyn FnMut(&'a str)) {
         match self {

@@ -36,10 +36,16 @@
 //! `first_block .. end_block`. `scratch` has [`Kernel::scratch_bytes`], is aligned to [`SCRATCH_ALIGN`] and belongs to the
 //! calling thread. There is one symbol per kernel and instruction set, named by [`Manifest::host_symbol`].
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo, clippy::unreachable)
+)]
+
 mod check;
 mod container;
 mod extent;
 mod manifest;
+mod processor;
 mod target;
 
 pub use container::{Artifact, ReadError, digest};

@@ -103,13 +103,15 @@ pub enum HostIsa {
     Avx2,
     /// AVX-512 F, BW, DQ and VL on top of AVX2.
     Avx512,
+    /// AVX-512 BF16 and AMX with tiles of bf16 on top of [`HostIsa::Avx512`].
+    Amx,
     /// Baseline 64-bit ARM: NEON.
     Aarch64,
 }
 
 impl HostIsa {
     /// All instruction sets.
-    pub const ALL: [HostIsa; 4] = [HostIsa::X86_64, HostIsa::Avx2, HostIsa::Avx512, HostIsa::Aarch64];
+    pub const ALL: [HostIsa; 5] = [HostIsa::X86_64, HostIsa::Avx2, HostIsa::Avx512, HostIsa::Amx, HostIsa::Aarch64];
 
     /// The suffix of its symbols.
     pub fn name(self) -> &'static str {
@@ -117,6 +119,7 @@ impl HostIsa {
             HostIsa::X86_64 => "x86_64",
             HostIsa::Avx2 => "avx2",
             HostIsa::Avx512 => "avx512",
+            HostIsa::Amx => "amx",
             HostIsa::Aarch64 => "aarch64",
         }
     }

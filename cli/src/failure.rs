@@ -40,6 +40,15 @@ impl From<String> for Failure {
     }
 }
 
+impl From<nsa_codegen::CompileError> for Failure {
+    fn from(error: nsa_codegen::CompileError) -> Self {
+        match error {
+            nsa_codegen::CompileError::Program(errors) => Failure::Program(errors),
+            other => Failure::Sentence(other.to_string()),
+        }
+    }
+}
+
 macro_rules! sentences {
     ($($error:ty),* $(,)?) => {
         $(impl From<$error> for Failure {
@@ -50,7 +59,6 @@ macro_rules! sentences {
     };
 }
 sentences!(
-    nsa_codegen::CompileError,
     nsa_codegen::emit::EmitError,
     nsa_dsl::EvalError,
     nsa_measure::Error,

@@ -9,12 +9,17 @@ use std::collections::BTreeMap;
 /// Random numbers for the integer arguments, sets for those that `in` searches, else indices of the axis they address, counts and bounds
 /// of what they are compared with.
 pub fn fills(program: &Program, lengths: &Lengths) -> BTreeMap<String, Fill> {
+    fills_for(program, &|axis| lengths.of(&program.axis(axis).name).iter().copied().max().unwrap_or(0) as i64)
+}
+
+/// The same, from the greatest length of each axis.
+pub fn fills_for(program: &Program, longest: &dyn Fn(AxisId) -> i64) -> BTreeMap<String, Fill> {
     let mut fills = BTreeMap::new();
-    let longest = |axis: AxisId| lengths.of(&program.axis(axis).name).iter().copied().max().unwrap_or(0) as i64;
+    let values = |axis: AxisId| (0, (longest(axis) - 1).max(0));
     for expr in &program.exprs {
         match expr {
             Expr::Member(searched, list, _) => {
-                let most = range(program, *searched, &longest).map_or(0, |(_, most)| most);
+                let most = range(program, *searched, &values, longest).map_or(0, |(_, most)| most);
                 let bound = u64::try_from(most + 1).unwrap_or(0);
                 for parameter in list_parameters(program, *list) {
                     fills.insert(program.tensor(parameter).name.clone(), Fill::List(bound));
@@ -26,7 +31,7 @@ pub fn fills(program: &Program, lengths: &Lengths) -> BTreeMap<String, Fill> {
                         && is_integer_parameter(program, *tensor)
                     {
                         // A count or a bound falls anywhere in what it is compared with; identities repeat.
-                        let bound = range(program, *other, &longest)
+                        let bound = range(program, *other, &values, longest)
                             .map_or(IDENTITIES, |(_, most)| u64::try_from(most.saturating_add(2)).unwrap_or(1));
                         fills.entry(program.tensor(*tensor).name.clone()).or_insert(Fill::Below(bound));
                     }
@@ -72,19 +77,26 @@ fn list_parameters(program: &Program, list: TensorId) -> Vec<TensorId> {
     found
 }
 
-fn is_integer_parameter(program: &Program, tensor: TensorId) -> bool {
+/// Whether a tensor is an argument of integers.
+pub fn is_integer_parameter(program: &Program, tensor: TensorId) -> bool {
     let tensor = program.tensor(tensor);
     tensor.source == Source::Param && tensor.dtype == Some(DType::I32)
 }
 
-/// Smallest and largest value of an integer expression; None if it reads data.
-fn range(program: &Program, id: ExprId, longest: &dyn Fn(AxisId) -> i64) -> Option<(i64, i64)> {
+/// Smallest and largest value of an integer expression, from those of axes and the greatest length of each; None if it reads
+/// data.
+pub fn range(
+    program: &Program,
+    id: ExprId,
+    values: &dyn Fn(AxisId) -> (i64, i64),
+    length: &dyn Fn(AxisId) -> i64,
+) -> Option<(i64, i64)> {
     match program.expr(id) {
         Expr::Int(n) => Some((*n, *n)),
-        Expr::Axis(axis) => Some((0, (longest(*axis) - 1).max(0))),
-        Expr::Len(axis) => Some((0, longest(*axis))),
+        Expr::Axis(axis) => Some(values(*axis)),
+        Expr::Len(axis) => Some((0, length(*axis))),
         Expr::IntBin(op, a, b) => {
-            let (a, b) = (range(program, *a, longest)?, range(program, *b, longest)?);
+            let (a, b) = (range(program, *a, values, length)?, range(program, *b, values, length)?);
             let of = |x: i64, y: i64| match op {
                 IntBin::Add => x.checked_add(y),
                 IntBin::Sub => x.checked_sub(y),

@@ -1,18 +1,26 @@
 //! The `nsa` command: compile, explain and run tensor programs.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo, clippy::unreachable)
+)]
+
 mod commands;
 mod demo;
+mod explain;
 mod failure;
 mod fills;
 mod interpreter;
 mod layout;
 mod loading;
+mod picture;
 mod program;
 mod reference;
+mod sparsity;
 mod text;
 
 use clap::{Parser, Subcommand};
-use commands::{bench, build, check, explain, lower, ptx, run, vm};
+use commands::{bench, build, check, doctor, draw, lower, ptx, run, vm};
 use std::process::ExitCode;
 
 /// Compiles short tensor programs, Native Sparse Attention first of all, into kernels for GPUs and for the host.
@@ -28,12 +36,14 @@ enum Which {
     Check(check::Arguments),
     Ptx(ptx::Arguments),
     Lower(lower::Arguments),
-    Explain(explain::Arguments),
+    Explain(commands::explain::Arguments),
+    Draw(draw::Arguments),
     Build(build::Arguments),
     Run(run::Arguments),
     Bench(bench::Arguments),
     Vm(vm::Arguments),
     Demo(commands::demo::Arguments),
+    Doctor(doctor::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -41,12 +51,14 @@ fn main() -> ExitCode {
         Which::Check(arguments) => check::run(&arguments),
         Which::Ptx(arguments) => ptx::run(&arguments),
         Which::Lower(arguments) => lower::run(&arguments),
-        Which::Explain(arguments) => explain::run(&arguments),
+        Which::Explain(arguments) => commands::explain::run(&arguments),
+        Which::Draw(arguments) => draw::run(&arguments),
         Which::Build(arguments) => build::run(&arguments),
         Which::Run(arguments) => run::run(&arguments),
         Which::Bench(arguments) => bench::run(&arguments),
         Which::Vm(arguments) => vm::run(&arguments),
         Which::Demo(arguments) => commands::demo::run(&arguments),
+        Which::Doctor(arguments) => doctor::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

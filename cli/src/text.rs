@@ -19,3 +19,18 @@ pub fn bytes(n: usize) -> String {
         n => format!("{n} bytes"),
     }
 }
+
+/// A condition or a bound as the language says it: `pos(t)` for the position of query `t` among keys, whose lengths it is
+/// computed from.
+pub fn positions(text: &str, axes: &[&str]) -> String {
+    let mut text = text.to_string();
+    for query in axes {
+        for key in axes {
+            let position = format!("pos({query})");
+            text = text.replace(&format!("({query} + (len({key}) - len({query})))"), &position);
+            text = text.replace(&format!("{query} + (len({key}) - len({query}))"), &position);
+            text = text.replace(&format!("{query} + len({key}) - len({query})"), &position);
+        }
+    }
+    text
+}

@@ -8,7 +8,7 @@ use crate::package;
 use crate::plan::{Plan, PlanError, Planned, Tiling, plan, verify};
 use crate::term::{self, Candidate, Considered, Explanation, Optimised, translate};
 use nsa_artifact::{Artifact, Bound, Measure, Target};
-use nsa_dsl::Program;
+use nsa_dsl::{Diagnostic, Diagnostics, Program};
 use std::collections::BTreeMap;
 
 /// What to compile for.
@@ -36,12 +36,9 @@ impl Default for Options {
 /// Why a checked program was not compiled.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
-    /// The optimiser has no candidate, or does not know a name in the options.
+    /// The program says what no kernel can do, or a name in the options is not one of its; quotes the program.
     #[error(transparent)]
-    Optimise(#[from] OptimiseError),
-    /// No candidate has a plan.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
+    Program(Diagnostics),
     /// A plan contradicts itself: a defect of the compiler.
     #[error("the plan for {target} is inconsistent (this is a defect of the compiler, please report it): {faults}")]
     Faults {
@@ -50,7 +47,7 @@ pub enum CompileError {
         /// What is wrong with it, kernel by kernel.
         faults: String,
     },
-    /// A target's code could not be made.
+    /// LLVM could not make a target's code.
     #[error("{target}: {error}")]
     Emit {
         /// The target.
@@ -63,10 +60,55 @@ pub enum CompileError {
     Package(#[from] nsa_artifact::Invalid),
 }
 
-/// An error of the optimiser, as a standard error.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct OptimiseError(pub term::Error);
+impl CompileError {
+    /// An error of the optimiser, at the definition that it is about.
+    fn optimise(program: &Program, error: term::Error) -> Self {
+        let unknown = |what: &str, name: &str, known: &[String]| {
+            let error = Diagnostic::without_place(format!("there is no {what} `{name}`"));
+            match nsa_dsl::nearest(name, known.iter().map(String::as_str)) {
+                Some(near) => error.help(format!("did you mean `{near}`?")),
+                None => error.help(format!("there are {}", known.join(", "))),
+            }
+        };
+        let diagnostic = match &error {
+            term::Error::UnknownLaw { name, known } => unknown("law", name, known),
+            term::Error::UnknownAxis { name, known } => unknown("axis", name, known),
+            term::Error::Underivable { definition } => Diagnostic::new(program.place(definition), error.to_string()),
+            term::Error::Malformed { .. } => Diagnostic::new(program.places.kernel, error.to_string()),
+        };
+        CompileError::Program(program.diagnose(diagnostic))
+    }
+
+    /// An error of the planner, at the tensor that it is about.
+    fn plan(program: &Program, error: PlanError) -> Self {
+        let at = |tensor: &str, message: String| Diagnostic::new(program.place(tensor), message);
+        let diagnostic = match &error {
+            PlanError::SeveralRuntimeAxes { tensor, axes } => {
+                at(tensor, format!("`{tensor}` varies over several axes whose lengths are given at run time"))
+                    .label(format!("it varies over {axes}"))
+                    .note("a kernel is spread over one of them only")
+                    .help("fold over the others, or give them a constant extent")
+            }
+            PlanError::NoAxes(tensor) => at(tensor, format!("`{tensor}` is a single number; kernels store tensors"))
+                .help(format!("give it an axis: `{tensor}[one = 1]`")),
+            PlanError::LongList { list, .. } => {
+                at(list, error.to_string()).help("choose fewer: lower the count of `top`")
+            }
+            PlanError::List { list, why } => {
+                at(list, format!("no kernel can be made that chooses `{list}`")).label(why)
+            }
+            PlanError::NoCandidate => Diagnostic::new(program.places.kernel, error.to_string()),
+        };
+        CompileError::Program(program.diagnose(diagnostic))
+    }
+
+    /// An error of a target's emitter; what a plan asks for and the target lacks is about the program.
+    fn emit(program: &Program, target: Target, error: EmitError) -> Self {
+        let EmitError::Plan(why) = error else { return CompileError::Emit { target, error } };
+        let message = format!("no code for {target} can be made of `{}`", program.name);
+        CompileError::Program(program.diagnose(Diagnostic::new(program.places.kernel, message).label(why)))
+    }
+}
 
 /// A compiled program, with everything that led to it.
 #[derive(Debug)]
@@ -119,7 +161,7 @@ pub fn compile(program: &Program, options: &Options) -> Result<Compiled, Compile
     let mut packer = package::Packer::new(program, &options.without);
     let work = |target: Target| {
         let way = lower(program, target, options)?;
-        let codes = way.emit(options, &program.name)?;
+        let codes = way.emit(program, options)?;
         Ok((way, codes))
     };
     // Targets have nothing in common but the program: each is compiled in a thread of its own, or here where there is none to be had.
@@ -161,17 +203,17 @@ enum Code {
 
 impl Lowered {
     /// Code for all variants.
-    fn emit(&self, options: &Options, program: &str) -> Result<Vec<Code>, CompileError> {
+    fn emit(&self, program: &Program, options: &Options) -> Result<Vec<Code>, CompileError> {
         let target = self.target;
         let code = |(number, variant): (usize, &Variant)| {
             let code = match target {
                 Target::Sm80 | Target::Sm90a => nvptx::emit(&variant.plan, gpu(target)).map(Code::Ptx),
                 Target::X86_64 | Target::Aarch64 => {
-                    let prefix = format!("{}_{program}_{number}", options.prefix);
+                    let prefix = format!("{}_{}_{number}", options.prefix, program.name);
                     host::emit(&variant.plan, cpu(target), &prefix).map(|code| Code::Host(code, prefix))
                 }
             };
-            code.map_err(|error| CompileError::Emit { target, error })
+            code.map_err(|error| CompileError::emit(program, target, error))
         };
         self.variants.iter().enumerate().map(code).collect()
     }
@@ -192,14 +234,15 @@ pub fn lower(program: &Program, target: Target, options: &Options) -> Result<Low
     let terms = translate(program);
     let query =
         term::Options { without: options.without.clone(), sizes: options.sizes.clone(), candidates: CANDIDATES };
-    let optimised = term::optimise(&terms, program, machine, &query).map_err(OptimiseError)?;
+    let refused = |error| CompileError::optimise(program, error);
+    let optimised = term::optimise(&terms, program, machine, &query).map_err(refused)?;
     let whole = optimised.candidates.iter().filter(|c| c.split.is_empty());
-    let many = best(whole, program, &tiling)?;
+    let many = best(whole, program, &tiling).map_err(|error| CompileError::plan(program, error))?;
     let mut variants = vec![];
     if let Some(when) = few_rows(&many.planned.plan, machine) {
         let mut few = query.clone();
         few.sizes.insert(when.axis.clone(), 1);
-        let found = term::optimise(&terms, program, machine, &few).map_err(OptimiseError)?;
+        let found = term::optimise(&terms, program, machine, &few).map_err(refused)?;
         let split = found.candidates.iter().filter(|c| !c.split.is_empty());
         if let Ok(best) = best(split, program, &tiling.clone().few_rows()) {
             variants.push(best.variant("few queries", vec![when], found.considered, few.sizes));
@@ -292,7 +335,8 @@ pub fn derivation(
     let sizes = variant.sizes.clone();
     let query = term::Options { without: options.without.clone(), sizes, candidates: CANDIDATES };
     let (terms, chosen) = (translate(program), &variant.candidate.terms);
-    Ok(term::explain(&terms, chosen, program, lowered.machine, &query).map_err(OptimiseError)?)
+    term::explain(&terms, chosen, program, lowered.machine, &query)
+        .map_err(|error| CompileError::optimise(program, error))
 }
 
 /// When a plan's widest grid leaves most of a machine idle: few values of the run-time axis that its rows are cut from.

@@ -41,12 +41,14 @@ pub struct MatrixUnit {
     pub types: &'static [Type],
     /// Contracted extents are multiples of this.
     pub depth: i64,
+    /// Whether its kernels gather tiles from lists of single values.
+    pub gathers: bool,
 }
 
 /// mma.sync and wgmma on 16-bit types contract 16 elements at a time (PTX ISA, warp-level matrix instructions).
-const TENSOR_CORES: MatrixUnit = MatrixUnit { types: &[Type::Bf16, Type::F16], depth: 16 };
-/// A host contracts by register-blocked vector loops: any type, any extent.
-const VECTOR_UNITS: MatrixUnit = MatrixUnit { types: &[Type::Bf16, Type::F16, Type::F32], depth: 1 };
+const TENSOR_CORES: MatrixUnit = MatrixUnit { types: &[Type::Bf16, Type::F16], depth: 16, gathers: true };
+/// A host contracts by register-blocked vector loops: any type, any extent. Columns are consecutive there.
+const VECTOR_UNITS: MatrixUnit = MatrixUnit { types: &[Type::Bf16, Type::F16, Type::F32], depth: 1, gathers: false };
 
 /// NVIDIA H200: 132 SMs; copy 4.28 TB/s, matrix products 680-790 TFLOP/s and cache reads 9.1 TB/s measured, exponentials
 /// 16 per SM and clock at 1.7 GHz, scalar work 128 lanes per SM and clock of which about a third does arithmetic.

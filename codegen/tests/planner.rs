@@ -19,6 +19,7 @@ fn plan_of(axes: &[(&str, i64)], params: &[(&str, &[&str])], definitions: &[(&st
         results: vec![],
         exprs: vec![Expr::Num(0.0)],
         constants: vec![],
+        places: Default::default(),
     };
     for (name, n) in axes {
         let extent = if *n > 0 { Extent::Const(*n) } else { Extent::Runtime };
@@ -179,6 +180,23 @@ fn split_over_blocks() {
         &[("o", &["t", "g", "r", "e"], &format!("(norm (snd {f}))"))],
     );
     snapshot("split_over_blocks", &text);
+}
+
+/// Two loops with one set of variables, the second over single keys of a list.
+#[test]
+fn a_fold_over_a_union() {
+    let pos = "(i+ @t (i- #s #t))";
+    let near = format!("(from (upto (all @s) {pos}) (i+ {pos} -511))");
+    let listed = format!("(blocks (upto (all @s) (i+ {pos} -512)) (list $chosen @t @g) 1)");
+    let f = attend("$k", "$v", "s", &format!("(union {near} {listed})"));
+    let text = planned(
+        AXES,
+        &[("q", &["t", "g", "r", "d"]), ("k", &["s", "g", "d"]), ("v", &["s", "g", "e"]), ("chosen", &["t", "g", "n"])],
+        &[("o", &["t", "g", "r", "e"], &format!("(norm (snd {f}))"))],
+    );
+    assert_eq!(text.matches("sum%1[rows, e:128] = 0.0").count(), 1, "{text}");
+    assert_eq!(text.matches("sum%1[rows, e:128] += ").count(), 2, "{text}");
+    snapshot("a_fold_over_a_union", &text);
 }
 
 /// Two stored terms of a result, then its last one: all three kernels work in the result.

@@ -76,7 +76,7 @@ def best_lists(mass, position, constants):
     forced = ((blocks[None, :] < first) | (blocks[None, :] + local > own[:, None])) & candidate
     rank = torch.where(forced[:, None, :], torch.inf, mass)
     rank = torch.where(candidate[:, None, :], rank, -torch.inf)
-    order = torch.sort(rank, -1, descending=True, stable=True)
+    order = torch.sort(rank, dim=-1, descending=True, stable=True)
     lists = torch.where(order.values > -torch.inf, order.indices, -1)[..., :n]
     lists = torch.nn.functional.pad(lists, (0, max(0, n - lists.shape[-1])), value=-1)
     lists = torch.where(lists < 0, 1 << 30, lists).sort(-1).values

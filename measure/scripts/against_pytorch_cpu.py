@@ -37,7 +37,7 @@ def attention(arguments, dtype):
 
 def program(arguments):
     sizes = [f"t={arguments.length}", f"s={arguments.length}"]
-    command = [arguments.nsa, "run", arguments.program, "--device", "host", "--seconds", "0", "--json"]
+    command = [arguments.nsa, "run", arguments.program, "--device", arguments.device, "--seconds", "0", "--json"]
     command += ["--reference", "rows" if arguments.check else "none", "--set", *sizes]
     environment = dict(os.environ, RAYON_NUM_THREADS=str(arguments.threads))
     output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
@@ -54,13 +54,15 @@ def main():
     parser.add_argument("--kv-heads", type=int, default=4)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="host", help="`host`, or `host:avx512` and so on for no better instruction set")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--check", action="store_true", help="compare sampled rows with the reference")
     parser.add_argument("--dtypes", default="float32,bfloat16", help="PyTorch's types")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     print(f"PyTorch {torch.__version__}, {arguments.threads} threads, {arguments.length} tokens, "
-          f"{arguments.heads} query heads, {arguments.kv_heads} KV heads, width {arguments.width}")
+          f"{arguments.heads} query heads, {arguments.kv_heads} KV heads, width {arguments.width}; "
+          f"nsa on {arguments.device}")
     best = {}
     for number in range(arguments.rounds):
         runs = {f"PyTorch {name}": attention(arguments, getattr(torch, name)) for name in arguments.dtypes.split(",")}

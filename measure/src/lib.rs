@@ -4,6 +4,11 @@
 //! nothing else. It takes artifacts (`nsa build`) and cases (`nsa run --case`): inputs together with the outputs that the
 //! reference evaluator expects.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo, clippy::unreachable)
+)]
+
 mod case;
 mod error;
 mod execute;
@@ -16,7 +21,7 @@ pub use case::Case;
 pub use error::{Difference, compare};
 pub use execute::{Memory, execute, intermediates};
 pub use random::{Fill, Random, fill};
-pub use tensor::{Tensor, Tensors, read_tensors, write_tensors};
+pub use tensor::{Tensor, Tensors, parse_tensors, read_tensors, write_tensors};
 pub use timing::{Timing, time};
 
 /// What can go wrong besides the runtime's own errors.

@@ -114,7 +114,9 @@ pub fn fill(plan: &Plan, seed: u64, mut given: Tensors, fills: &BTreeMap<String,
                 return Err(Error::Tensor { name: name.into(), reason });
             }
             None => {
-                let constant = |axis: &String| plan.variant().axes.iter().any(|a| a.name == *axis && a.extent.constant().is_some());
+                let constant = |axis: &String| {
+                    plan.variant().axes.iter().any(|a| a.name == *axis && a.extent.constant().is_some())
+                };
                 let weight = parameter.axes().iter().all(constant);
                 let how = fills.get(name).copied().unwrap_or_else(|| Fill::usual(name, dtype, weight.then_some(shape)));
                 // Each argument has its own stream, so that adding one leaves the others as they were.

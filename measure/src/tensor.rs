@@ -27,7 +27,8 @@ pub struct Tensor {
 impl Tensor {
     /// A tensor whose every byte is `byte`: 0 for zeros; 0xff for NaN and -1.
     pub fn filled(dtype: DType, shape: &[usize], byte: u8) -> Self {
-        let bytes = shape.iter().product::<usize>() * dtype.bytes();
+        // Shapes whose elements exceed the address space have no memory: the allocation below says so.
+        let bytes = shape.iter().fold(dtype.bytes(), |product, extent| product.saturating_mul(*extent));
         Tensor { dtype, shape: shape.to_vec(), lines: vec![Line([byte; 64]); bytes.div_ceil(64)], bytes }
     }
 
@@ -112,23 +113,31 @@ impl std::fmt::Debug for Tensor {
     }
 }
 
-/// Reads all tensors of a safetensors file. f64 and i64 tensors become f32 and i32.
+/// Reads all tensors of a safetensors file. f64 tensors become f32, and i64 tensors i32 where their values allow it.
 ///
 /// # Errors
 /// A file that cannot be read, is damaged, or has tensors of other types.
 pub fn read_tensors(path: &Path) -> Result<Tensors, Error> {
     let wrong = |reason: String| Error::File { path: path.display().to_string(), reason };
     let bytes = std::fs::read(path).map_err(|e| wrong(e.to_string()))?;
-    let file = safetensors::SafeTensors::deserialize(&bytes).map_err(|e| wrong(e.to_string()))?;
+    parse_tensors(&bytes).map_err(wrong)
+}
+
+/// The tensors of a safetensors file that is in memory, copied; needs memory in proportion to the file.
+///
+/// # Errors
+/// As [`read_tensors`]: what is wrong with the file.
+pub fn parse_tensors(file: &[u8]) -> Result<Tensors, String> {
+    let file = safetensors::SafeTensors::deserialize(file).map_err(|e| format!("this is no safetensors file: {e}"))?;
     let mut tensors = Tensors::new();
     for (name, view) in file.iter() {
-        let tensor = convert(&view).ok_or_else(|| wrong(format!("`{name}` has type {:?}", view.dtype())))?;
+        let tensor = convert(&view).map_err(|reason| format!("`{name}` {reason}"))?;
         tensors.insert(name.to_string(), tensor);
     }
     Ok(tensors)
 }
 
-fn convert(view: &TensorView<'_>) -> Option<Tensor> {
+fn convert(view: &TensorView<'_>) -> Result<Tensor, String> {
     let plain = |dtype: DType| {
         let mut tensor = Tensor::filled(dtype, view.shape(), 0);
         // Files are little-endian, as are all targets.
@@ -136,14 +145,23 @@ fn convert(view: &TensorView<'_>) -> Option<Tensor> {
         tensor
     };
     let (wide, _) = view.data().as_chunks::<8>();
-    Some(match view.dtype() {
+    Ok(match view.dtype() {
         Dtype::BF16 => plain(DType::Bf16),
         Dtype::F16 => plain(DType::F16),
         Dtype::F32 => plain(DType::F32),
         Dtype::I32 => plain(DType::I32),
         Dtype::F64 => Tensor::from_f64(DType::F32, view.shape(), wide.iter().map(|b| f64::from_le_bytes(*b))),
-        Dtype::I64 => Tensor::from_f64(DType::I32, view.shape(), wide.iter().map(|b| i64::from_le_bytes(*b) as f64)),
-        _ => return None,
+        Dtype::I64 => {
+            let values = || wide.iter().map(|b| i64::from_le_bytes(*b));
+            if let Some(value) = values().find(|value| i32::try_from(*value).is_err()) {
+                return Err(format!("has type i64 and the value {value}, which i32 does not hold"));
+            }
+            Tensor::from_f64(DType::I32, view.shape(), values().map(|value| value as f64))
+        }
+        other => {
+            let other = format!("{other:?}").to_lowercase();
+            return Err(format!("has type {other}; programs have bf16, f16, f32 and i32 (f64 and i64 are converted)"));
+        }
     })
 }
 
@@ -170,6 +188,40 @@ pub fn write_tensors(path: &Path, tensors: &Tensors) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A file with this header and that many bytes of data.
+    fn file(header: &str, data: usize) -> Vec<u8> {
+        let mut file = (header.len() as u64).to_le_bytes().to_vec();
+        file.extend_from_slice(header.as_bytes());
+        file.resize(file.len() + data, 0xff);
+        file
+    }
+
+    /// Headers that claim more than there is, products beyond 64 bits, other types: sentences, and no allocation of terabytes.
+    #[test]
+    fn hostile_files_are_sentences() {
+        let sentence = |file: &[u8]| parse_tensors(file).expect_err("must be refused");
+        for length in [u64::MAX, 1 << 62, 1 << 40, 1000] {
+            let text = sentence(&length.to_le_bytes());
+            assert!(text.starts_with("this is no safetensors file: "), "{text}");
+        }
+        let tensor = |dtype: &str, shape: &str, end: &str| {
+            format!("{{\"x\":{{\"dtype\":\"{dtype}\",\"shape\":[{shape}],\"data_offsets\":[0,{end}]}}}}")
+        };
+        for shape in ["4294967296, 4294967296", "9223372036854775807, 4", "18446744073709551615", "1099511627776"] {
+            for end in ["8", "18446744073709551615", "4398046511104"] {
+                let text = sentence(&file(&tensor("F32", shape, end), 8));
+                assert!(text.starts_with("this is no safetensors file: "), "{text}");
+            }
+        }
+        let text = sentence(&file(&tensor("U8", "8", "8"), 8));
+        assert_eq!(text, "`x` has type u8; programs have bf16, f16, f32 and i32 (f64 and i64 are converted)");
+        let mut wide = file(&tensor("I64", "1", "8"), 8);
+        assert_eq!(parse_tensors(&wide).expect("minus one")["x"].to_f64(), [-1.0]);
+        let at = wide.len() - 8;
+        wide[at..].copy_from_slice(&(1i64 << 40).to_le_bytes());
+        assert_eq!(sentence(&wide), "`x` has type i64 and the value 1099511627776, which i32 does not hold");
+    }
 
     #[test]
     fn files_round_trip() {

@@ -19,6 +19,10 @@ pub struct Diagnostic {
     pub notes: Vec<Note>,
     /// What to do about it.
     pub help: Option<String>,
+    /// What to write at the place instead, where that is known: the nearest name.
+    pub suggestion: Option<String>,
+    /// The name in the settings that it is about, if it is about one.
+    pub setting: Option<String>,
 }
 
 /// A fact that belongs to an error.
@@ -33,12 +37,20 @@ pub struct Note {
 impl Diagnostic {
     /// An error at a place.
     pub fn new(span: Span, message: impl Into<String>) -> Self {
-        Diagnostic { message: message.into(), span: Some(span), label: String::new(), notes: vec![], help: None }
+        Diagnostic { span: Some(span), ..Diagnostic::without_place(message) }
     }
 
     /// An error that has no place in the text.
     pub fn without_place(message: impl Into<String>) -> Self {
-        Diagnostic { message: message.into(), span: None, label: String::new(), notes: vec![], help: None }
+        Diagnostic {
+            message: message.into(),
+            span: None,
+            label: String::new(),
+            notes: vec![],
+            help: None,
+            suggestion: None,
+            setting: None,
+        }
     }
 
     /// With words at the place.
@@ -56,6 +68,18 @@ impl Diagnostic {
     /// With a further fact about another place.
     pub fn note_at(mut self, span: Span, message: impl Into<String>) -> Self {
         self.notes.push(Note { message: message.into(), span: Some(span) });
+        self
+    }
+
+    /// With the name that was probably meant, as the label.
+    pub fn did_you_mean(mut self, near: &str) -> Self {
+        self.suggestion = Some(near.to_string());
+        self.label(format!("did you mean `{near}`?"))
+    }
+
+    /// About a name in the settings.
+    pub fn about_setting(mut self, name: impl Into<String>) -> Self {
+        self.setting = Some(name.into());
         self
     }
 

@@ -113,6 +113,11 @@
 //! if          = "if" expression "{" expression "}" "else" ( "{" expression "}" | if )
 //! ```
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo, clippy::unreachable)
+)]
+
 mod arena;
 pub mod ast;
 mod check;
@@ -121,6 +126,7 @@ mod display;
 mod evaluate;
 mod library;
 mod linear;
+mod nearest;
 mod operations;
 mod parse;
 mod print;
@@ -132,11 +138,13 @@ pub use check::{Constant, Settings};
 pub use diagnostic::{Diagnostic, Diagnostics, Note};
 pub use evaluate::{Array, Choices, EvalError, Evaluation, Inputs, Outputs, Values, evaluate, evaluate_rows};
 pub use library::library_files;
-pub use program::Program;
+pub use nearest::nearest;
+pub use program::{Places, Program};
 pub use source::{LineColumn, SourceId, Span};
 
 use diagnostic::SourceText;
 use proc_macro2::TokenStream;
+use program::Origin;
 
 /// Parses a text. `file_name` is what errors call it.
 ///
@@ -169,7 +177,17 @@ fn compile(file_name: &str, text: &str, settings: &Settings, from_tokens: bool) 
         let library = library::functions().map_err(|error| vec![error])?;
         check::check(&file, library, settings)
     });
-    compiled.map_err(|errors| diagnostics(file_name, text, errors, from_tokens))
+    let mut program = compiled.map_err(|errors| diagnostics(file_name, text, errors, from_tokens))?;
+    program.places.origin = Origin { file_name: file_name.to_string(), text: text.into(), from_tokens };
+    Ok(program)
+}
+
+impl Program {
+    /// An error about this program that was found after it was checked, quoting its text as the checker's errors do.
+    pub fn diagnose(&self, error: Diagnostic) -> Diagnostics {
+        let Origin { file_name, text, from_tokens } = &self.places.origin;
+        diagnostics(file_name, text, vec![error], *from_tokens)
+    }
 }
 
 fn without_byte_order_mark(text: &str) -> &str {

@@ -20,6 +20,9 @@
 //! * A `Load` outside a tensor's extents is a checked error where the index is affine (the axis's extent is inferred or
 //!   compared); an index read from data (`Member`, gathers) is in range by the caller's contract, -1 meaning "none".
 
+use crate::source::Span;
+use std::sync::Arc;
+
 /// Index of an axis in [`Program::axes`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct AxisId(pub u32);
@@ -47,6 +50,42 @@ pub struct Program {
     pub exprs: Vec<Expr>,
     /// Compile-time constants after overriding, for display: name and value, in source order.
     pub constants: Vec<(String, f64)>,
+    /// Where it was written.
+    pub places: Places,
+}
+
+/// Where a program's parts were written, for errors about it that are found after checking. Programs that differ in nothing else
+/// are equal.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    /// The kernel's name.
+    pub kernel: Span,
+    /// Per tensor: its declaration, its definition, or the user's call of the library function that defines it.
+    pub tensors: Vec<Span>,
+    /// The text that these are places of.
+    pub(crate) origin: Origin,
+}
+
+/// The text that a program was compiled from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Origin {
+    pub file_name: String,
+    pub text: Arc<str>,
+    pub from_tokens: bool,
+}
+
+impl PartialEq for Places {
+    fn eq(&self, _: &Places) -> bool {
+        true
+    }
+}
+
+impl Program {
+    /// Where the tensor of this name was written; the kernel's name if there is none.
+    pub fn place(&self, tensor: &str) -> Span {
+        let found = self.tensors.iter().position(|t| t.name == tensor);
+        found.and_then(|found| self.places.tensors.get(found)).copied().unwrap_or(self.places.kernel)
+    }
 }
 
 /// A named axis.

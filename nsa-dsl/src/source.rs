@@ -45,6 +45,8 @@ pub struct LineColumn {
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
+    /// Column in UTF-16 units, from 0: what editors use.
+    pub utf16: usize,
 }
 
 /// Line and column of a byte of a text; past the end means the end.
@@ -55,5 +57,10 @@ pub fn line_column(text: &str, byte: usize) -> LineColumn {
     }
     let before = &text[..byte];
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    LineColumn { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
+    let line = &before[line_start..];
+    LineColumn {
+        line: before.matches('\n').count() + 1,
+        column: line.chars().count() + 1,
+        utf16: line.encode_utf16().count(),
+    }
 }

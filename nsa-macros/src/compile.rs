@@ -1,86 +1,82 @@
-//! From the macro's input to a module: parse, compile, expand.
+//! Compiling a program inside the user's build.
 
-use crate::expand;
-use crate::input::{Input, Source};
-use nsa_artifact::{Artifact, Target};
+use crate::input::{Input, Number};
+use crate::module::{Origin, read, symbol_prefix};
+use crate::report;
+use nsa_artifact::{Artifact, DType, Target};
 use nsa_codegen::{CompileError, Options};
-use nsa_dsl::{Program, Settings};
+use nsa_dsl::program::DType as Element;
+use nsa_dsl::{Constant, Diagnostics, Program, Settings};
 use proc_macro2::{Span, TokenStream};
-use sha2::{Digest, Sha256};
-use std::path::PathBuf;
 use syn::{Ident, LitStr};
 
-/// The module that a call of the macro stands for.
-pub fn module(tokens: TokenStream) -> syn::Result<TokenStream> {
-    let input: Input = syn::parse2(tokens)?;
-    let (program, file, place) = match &input.source {
-        Source::Tokens(tokens) => (from_tokens(tokens, &input.settings)?, None, Span::call_site()),
-        Source::Path(path) => {
-            let (program, file) = from_file(path, &input.settings)?;
-            (program, Some(file), path.span())
-        }
+/// Compiles the program that stands in the macro's parentheses.
+pub fn in_place(input: &Input, tokens: &TokenStream) -> syn::Result<Origin> {
+    let located = |errors: &Diagnostics| report::in_place(errors, tokens, &names(input));
+    let program = nsa_dsl::compile_tokens(tokens.clone(), &settings(input)).map_err(|errors| located(&errors))?;
+    let artifact = artifact(input, &program).map_err(|error| match &error {
+        CompileError::Program(errors) => located(errors),
+        _ => syn::Error::new(Span::call_site(), error),
+    })?;
+    Ok(Origin { artifact, name: name(input, &program), file: None })
+}
+
+/// Compiles the program in a file.
+pub fn file(input: &Input, path: &LitStr) -> syn::Result<Origin> {
+    let (file, content) = read(path)?;
+    let text = String::from_utf8(content).map_err(|_| {
+        let sentence = format!("{0} is not text; for an artifact write `prebuilt {0:?}`", path.value());
+        syn::Error::new(path.span(), sentence)
+    })?;
+    let located = |errors: &Diagnostics| report::in_file(errors, path, &names(input));
+    let program = nsa_dsl::compile_source(&path.value(), &text, &settings(input)).map_err(|errors| located(&errors))?;
+    let artifact = artifact(input, &program).map_err(|error| match &error {
+        CompileError::Program(errors) => located(errors),
+        _ => syn::Error::new(path.span(), error),
+    })?;
+    Ok(Origin { artifact, name: name(input, &program), file: Some(file) })
+}
+
+/// The name of the module.
+fn name(input: &Input, program: &Program) -> Ident {
+    input.module.clone().unwrap_or_else(|| Ident::new(&program.name, Span::call_site()))
+}
+
+/// The names in `set(...)`, as written.
+fn names(input: &Input) -> Vec<Ident> {
+    input.constants.iter().map(|(name, _)| name.clone()).collect()
+}
+
+fn artifact(input: &Input, program: &Program) -> Result<Artifact, CompileError> {
+    let prefix = symbol_prefix(&name(input, program), "");
+    let targets = match &input.targets {
+        Some(targets) => targets.iter().map(|(target, _)| *target).collect(),
+        None => default_targets(),
     };
-    let name = match &input.module {
-        Some(name) => name.clone(),
-        None => Ident::new(&program.name, Span::call_site()),
-    };
-    let prefix = symbol_prefix(&name);
-    let artifact = compile(&program, &input.targets, &prefix).map_err(|e| syn::Error::new(place, e))?;
-    Ok(expand::module(&input.visibility, &name, &artifact, file.as_deref()))
-}
-
-fn from_tokens(tokens: &TokenStream, settings: &Settings) -> syn::Result<Program> {
-    nsa_dsl::compile_tokens(tokens.clone(), settings).map_err(|errors| {
-        let located = errors.locate(tokens).into_iter().map(|(message, first, last)| spanning(&message, first, last));
-        all(located)
-    })
-}
-
-/// Reads a program whose path is relative to the crate's folder. Also its absolute path, to rebuild when it changes.
-fn from_file(path: &LitStr, settings: &Settings) -> syn::Result<(Program, String)> {
-    let folder = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
-    let file = folder.join(path.value());
-    let wrong = |reason: String| syn::Error::new(path.span(), reason);
-    let text = std::fs::read_to_string(&file)
-        .map_err(|e| wrong(format!("{}: {e} (paths are relative to the folder of Cargo.toml)", file.display())))?;
-    let program = nsa_dsl::compile_source(&path.value(), &text, settings)
-        .map_err(|errors| wrong(format!("in {}\n{errors}", path.value())))?;
-    let file = file.to_str().ok_or_else(|| wrong("the path is not UTF-8".into()))?;
-    Ok((program, file.to_string()))
-}
-
-/// An error that points from one token to another.
-fn spanning(message: &str, first: Span, last: Span) -> syn::Error {
-    // `new_spanned` takes first and last position from tokens, so two tokens with these positions say it on stable Rust.
-    let ends: TokenStream =
-        [Ident::new("a", first), Ident::new("b", last)].into_iter().map(proc_macro2::TokenTree::from).collect();
-    syn::Error::new_spanned(ends, message)
-}
-
-/// Several errors as one.
-fn all(errors: impl Iterator<Item = syn::Error>) -> syn::Error {
-    errors
-        .reduce(|mut all, next| {
-            all.combine(next);
-            all
-        })
-        .unwrap_or_else(|| syn::Error::new(Span::call_site(), "the program is wrong"))
-}
-
-/// What the symbols of this call begin with: different for every call in every crate that may be linked together.
-fn symbol_prefix(module: &Ident) -> String {
-    let mut hash = Sha256::new();
-    for variable in ["CARGO_PKG_NAME", "CARGO_PKG_VERSION", "CARGO_CRATE_NAME", "CARGO_BIN_NAME"] {
-        hash.update(std::env::var(variable).unwrap_or_default());
-        hash.update([0]);
-    }
-    let place = Span::call_site().start();
-    hash.update(format!("{module} {} {} {}", Span::call_site().file(), place.line, place.column));
-    let digest: String = hash.finalize()[..8].iter().map(|b| format!("{b:02x}")).collect();
-    format!("nsa_{digest}")
-}
-
-fn compile(program: &Program, targets: &[Target], prefix: &str) -> Result<Artifact, CompileError> {
-    let options = Options { targets: targets.to_vec(), prefix: prefix.to_string(), ..Options::default() };
+    let options = Options { targets, prefix, ..Options::default() };
     nsa_codegen::compile(program, &options).map(|compiled| compiled.artifact)
+}
+
+/// All GPU targets, and the processor that compiles.
+fn default_targets() -> Vec<Target> {
+    Target::ALL.into_iter().filter(|t| t.is_gpu()).chain(Target::this_host()).collect()
+}
+
+/// The user's values, as the checker takes them.
+fn settings(input: &Input) -> Settings {
+    let mut settings = Settings::default();
+    for (name, value) in &input.constants {
+        let value = match value {
+            Number::Int(n) => Constant::Int(*n),
+            Number::Float(x) => Constant::Float(*x),
+        };
+        settings.constants.push((name.to_string(), value));
+    }
+    settings.element = input.element.as_ref().map(|(dtype, _)| match dtype {
+        DType::Bf16 => Element::Bf16,
+        DType::F16 => Element::F16,
+        DType::F32 => Element::F32,
+        DType::I32 => Element::I32,
+    });
+    settings
 }

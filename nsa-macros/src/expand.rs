@@ -1,6 +1,6 @@
 //! From an artifact to a Rust module.
 
-use crate::labels;
+use crate::symbols;
 use nsa_artifact::{Artifact, Code, Extent, HostIsa, Manifest, Role, Target, Variant};
 use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote};
@@ -151,7 +151,7 @@ fn host(
     prefix: &str,
     isas: &[HostIsa],
 ) -> (TokenStream, Vec<TokenStream>) {
-    let assembly = labels::with_prefix(text, prefix);
+    let assembly = symbols::with_local_labels(text, prefix);
     let symbols: Vec<Ident> = variant
         .kernels
         .iter()

@@ -1,9 +1,7 @@
 //! What stands inside the macro's parentheses.
 
-use nsa_artifact::Target;
-use nsa_dsl::program::DType;
-use nsa_dsl::{Constant, Settings};
-use proc_macro2::TokenStream;
+use nsa_artifact::{DType, Target};
+use proc_macro2::{Span, TokenStream};
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::{Ident, Lit, LitStr, Token, UnOp, Visibility, braced, bracketed, parenthesized};
@@ -14,90 +12,133 @@ pub struct Input {
     /// Name of the module; None: the kernel's name.
     pub module: Option<Ident>,
     pub source: Source,
-    pub targets: Vec<Target>,
-    pub settings: Settings,
+    /// What there must be code for, each with its place; None: the default.
+    pub targets: Option<Vec<(Target, Span)>>,
+    /// Other values for constants.
+    pub constants: Vec<(Ident, Number)>,
+    /// Another element type, and its place.
+    pub element: Option<(DType, Span)>,
 }
 
 /// Where the program is.
 pub enum Source {
-    Path(LitStr),
-    Tokens(TokenStream),
+    /// In a file.
+    File(LitStr),
+    /// In the macro's parentheses.
+    InPlace(TokenStream),
+    /// Compiled already, in a file.
+    Prebuilt(LitStr),
+}
+
+/// The value of a constant.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Number {
+    Int(i64),
+    Float(f64),
 }
 
 impl Parse for Input {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        let targets = default_targets();
         let fork = input.fork();
         let named = fork.parse::<Visibility>().is_ok() && fork.peek(Token![mod]);
-        if !named {
-            let source = Source::Tokens(input.parse()?);
-            let settings = Settings::default();
-            return Ok(Input { visibility: Visibility::Inherited, module: None, source, targets, settings });
-        }
-        let visibility = input.parse()?;
-        input.parse::<Token![mod]>()?;
-        let module = Some(input.parse()?);
-        input.parse::<Token![=]>()?;
-        let source = if input.peek(syn::token::Brace) {
-            let content;
-            braced!(content in input);
-            Source::Tokens(content.parse()?)
-        } else if input.peek(LitStr) {
-            Source::Path(input.parse()?)
+        if named {
+            let visibility = input.parse()?;
+            input.parse::<Token![mod]>()?;
+            let module = Some(input.parse()?);
+            input.parse::<Token![=]>()?;
+            let source = if input.peek(syn::token::Brace) {
+                let content;
+                braced!(content in input);
+                Source::InPlace(content.parse()?)
+            } else if input.peek(LitStr) {
+                Source::File(input.parse()?)
+            } else if is_prebuilt(input) && input.peek2(LitStr) {
+                input.parse::<Ident>()?;
+                Source::Prebuilt(input.parse()?)
+            } else {
+                return Err(input.error(
+                    "expected the path of a program in quotes, a program in braces, or `prebuilt` and the path of an artifact",
+                ));
+            };
+            Input::new(visibility, module, source).options(input)
+        } else if is_prebuilt(input) && input.peek2(Token![=]) {
+            input.parse::<Ident>()?;
+            input.parse::<Token![=]>()?;
+            let source = Source::Prebuilt(input.parse()?);
+            Input::new(Visibility::Inherited, None, source).options(input)
         } else {
-            return Err(input.error("expected the path of a program in quotes, or a program in braces"));
-        };
-        let mut result = Input { visibility, module, source, targets, settings: Settings::default() };
+            Ok(Input::new(Visibility::Inherited, None, Source::InPlace(input.parse()?)))
+        }
+    }
+}
+
+/// True if the word `prebuilt` comes next; no program begins with it.
+fn is_prebuilt(input: ParseStream<'_>) -> bool {
+    input.fork().parse::<Ident>().is_ok_and(|word| word == "prebuilt")
+}
+
+impl Input {
+    fn new(visibility: Visibility, module: Option<Ident>, source: Source) -> Input {
+        Input { visibility, module, source, targets: None, constants: vec![], element: None }
+    }
+
+    fn options(mut self, input: ParseStream<'_>) -> syn::Result<Input> {
         while !input.is_empty() {
             input.parse::<Token![,]>()?;
             if input.is_empty() {
                 break;
             }
-            result.option(input)?;
+            self.option(input)?;
         }
-        Ok(result)
+        Ok(self)
     }
-}
 
-impl Input {
     fn option(&mut self, input: ParseStream<'_>) -> syn::Result<()> {
         let name: Ident = input.parse()?;
-        match name.to_string().as_str() {
-            "targets" => {
+        match (name.to_string().as_str(), &self.source) {
+            ("set" | "element", Source::Prebuilt(_)) => {
+                return Err(syn::Error::new(
+                    name.span(),
+                    format!("a prebuilt artifact has its values already: give them to `nsa build` (--{name})"),
+                ));
+            }
+            ("targets", _) => {
                 input.parse::<Token![=]>()?;
                 let content;
                 bracketed!(content in input);
                 let names = Punctuated::<LitStr, Token![,]>::parse_terminated(&content)?;
-                self.targets.clear();
+                let mut targets: Vec<(Target, Span)> = vec![];
                 for name in &names {
                     let target = name.value().parse().map_err(|e| syn::Error::new(name.span(), e))?;
-                    if !self.targets.contains(&target) {
-                        self.targets.push(target);
+                    if !targets.iter().any(|(known, _)| *known == target) {
+                        targets.push((target, name.span()));
                     }
                 }
-                if self.targets.is_empty() {
+                if targets.is_empty() {
                     return Err(syn::Error::new(
                         name.span(),
                         "no targets: name one at least, such as \"sm_80\" or \"host\"",
                     ));
                 }
+                self.targets = Some(targets);
             }
-            "set" => {
+            ("set", _) => {
                 let content;
                 parenthesized!(content in input);
                 for Setting { name, value } in Punctuated::<Setting, Token![,]>::parse_terminated(&content)? {
-                    self.settings.constants.push((name.to_string(), value));
+                    self.constants.push((name, value));
                 }
             }
-            "element" => {
+            ("element", _) => {
                 input.parse::<Token![=]>()?;
                 let text: LitStr = input.parse()?;
-                self.settings.element = Some(match text.value().as_str() {
+                let dtype = match text.value().as_str() {
                     "bf16" => DType::Bf16,
                     "f16" => DType::F16,
                     "f32" => DType::F32,
                     _ => return Err(syn::Error::new(text.span(), "element types are \"bf16\", \"f16\" and \"f32\"")),
-                });
+                };
+                self.element = Some((dtype, text.span()));
             }
             _ => {
                 return Err(syn::Error::new(
@@ -110,15 +151,10 @@ impl Input {
     }
 }
 
-/// All GPU targets, and the processor that compiles.
-fn default_targets() -> Vec<Target> {
-    Target::ALL.into_iter().filter(|t| t.is_gpu()).chain(Target::this_host()).collect()
-}
-
 /// `NAME = value`.
 struct Setting {
     name: Ident,
-    value: Constant,
+    value: Number,
 }
 
 impl Parse for Setting {
@@ -128,8 +164,8 @@ impl Parse for Setting {
         let negative = input.peek(Token![-]) && matches!(input.parse::<UnOp>()?, UnOp::Neg(_));
         let literal: Lit = input.parse()?;
         let value = match &literal {
-            Lit::Int(n) => Constant::Int(n.base10_parse::<i64>().map(|n| if negative { -n } else { n })?),
-            Lit::Float(x) => Constant::Float(x.base10_parse::<f64>().map(|x| if negative { -x } else { x })?),
+            Lit::Int(n) => Number::Int(n.base10_parse::<i64>().map(|n| if negative { -n } else { n })?),
+            Lit::Float(x) => Number::Float(x.base10_parse::<f64>().map(|x| if negative { -x } else { x })?),
             other => return Err(syn::Error::new(other.span(), "expected a number")),
         };
         Ok(Setting { name, value })
@@ -144,34 +180,54 @@ mod tests {
         syn::parse_str(text).map_err(|e| e.to_string())
     }
 
+    fn targets(input: &Input) -> Option<Vec<Target>> {
+        input.targets.as_ref().map(|targets| targets.iter().map(|(target, _)| *target).collect())
+    }
+
     #[test]
     fn all_options() {
         let input = parse(
-            r#"pub(crate) mod fast = "a/b.nsa", targets = ["sm_90a", "aarch64"], set(N = 8, d = 64, X = -0.5), element = "f16","#,
+            r#"pub(crate) mod fast = "a/b.nsa", targets = ["sm_90a", "aarch64", "sm_90a"], set(N = 8, d = 64, X = -0.5), element = "f16","#,
         );
         let input = input.expect("well formed");
-        assert_eq!(input.module.map(|m| m.to_string()).as_deref(), Some("fast"));
-        assert!(matches!(&input.source, Source::Path(p) if p.value() == "a/b.nsa"));
-        assert_eq!(input.targets, [Target::Sm90a, Target::Aarch64]);
-        let expected = Settings::default().set("N", 8).set("d", 64).set("X", -0.5).element(DType::F16);
-        assert_eq!(input.settings, expected);
+        assert_eq!(input.module.as_ref().map(|m| m.to_string()).as_deref(), Some("fast"));
+        assert!(matches!(&input.source, Source::File(p) if p.value() == "a/b.nsa"));
+        assert_eq!(targets(&input), Some(vec![Target::Sm90a, Target::Aarch64]));
+        let constants: Vec<_> = input.constants.iter().map(|(name, value)| (name.to_string(), *value)).collect();
+        let expected = [("N", Number::Int(8)), ("d", Number::Int(64)), ("X", Number::Float(-0.5))];
+        assert_eq!(constants, expected.map(|(name, value)| (name.to_string(), value)));
+        assert_eq!(input.element.map(|(dtype, _)| dtype), Some(DType::F16));
     }
 
     #[test]
     fn programs_in_place() {
         let program = "const N = 4; kernel f(x[t, d = 4]) -> y[t, d] { x }";
         let bare = parse(program).expect("well formed");
-        assert!(bare.module.is_none() && matches!(bare.source, Source::Tokens(_)));
-        assert!(bare.targets.contains(&Target::Sm80));
+        assert!(bare.module.is_none() && matches!(bare.source, Source::InPlace(_)) && bare.targets.is_none());
         let named = parse(&format!("mod m = {{ {program} }}, targets = [\"host\"]")).expect("well formed");
-        assert_eq!(named.targets, Vec::from_iter(Target::this_host()));
-        assert!(matches!(named.source, Source::Tokens(_)));
+        assert_eq!(targets(&named), Some(Vec::from_iter(Target::this_host())));
+        assert!(matches!(named.source, Source::InPlace(_)));
+    }
+
+    #[test]
+    fn prebuilt_artifacts() {
+        let bare = parse(r#"prebuilt = "a/b.nsak", targets = ["sm_80"]"#).expect("well formed");
+        assert!(bare.module.is_none() && matches!(&bare.source, Source::Prebuilt(p) if p.value() == "a/b.nsak"));
+        assert_eq!(targets(&bare), Some(vec![Target::Sm80]));
+        let named = parse(r#"pub mod fast = prebuilt "a/b.nsak""#).expect("well formed");
+        assert_eq!(named.module.map(|m| m.to_string()).as_deref(), Some("fast"));
+        assert!(matches!(&named.source, Source::Prebuilt(p) if p.value() == "a/b.nsak"));
+        assert!(matches!(named.visibility, Visibility::Public(_)));
     }
 
     #[test]
     fn mistakes() {
         let mistake = |text: &str| parse(text).err().expect("must be refused");
         assert!(mistake("mod m = 3").starts_with("expected the path of a program"));
+        assert!(mistake("mod m = prebuilt").starts_with("expected the path of a program"));
+        assert!(mistake("prebuilt = 3").starts_with("expected string literal"));
+        assert!(mistake(r#"prebuilt = "x", set(N = 3)"#).starts_with("a prebuilt artifact has its values already"));
+        assert!(mistake(r#"mod m = prebuilt "x", element = "f16""#).ends_with("(--element)"));
         assert!(mistake(r#"mod m = "x", targets = ["sm_75"]"#).starts_with("`sm_75` is not a target"));
         assert!(mistake(r#"mod m = "x", targets = []"#).starts_with("no targets"));
         assert!(mistake(r#"mod m = "x", colour = 3"#).starts_with("options are"));

@@ -3,6 +3,9 @@
 use crate::{Error, Shape};
 use nsa_artifact::{Axis, Bound, Buffer, Evaluate, Extent, Kernel, MAX_RANK, Manifest, Measure, TileOrder, Variant};
 
+/// Most bytes of a table of tiles: 128 million tiles. What needs more runs for hours, or its lengths are a mistake.
+const MAX_TABLE_BYTES: usize = 1 << 30;
+
 /// The lengths of a variant's non-constant axes in a batch.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Batch {
@@ -168,7 +171,15 @@ impl Batch {
         if count > i128::from(i32::MAX) {
             return Err(too_many(count));
         }
-        let mut tiles = Vec::with_capacity(count as usize);
+        let mut tiles = Vec::new();
+        let bytes = count as usize * size_of::<[i32; 2]>();
+        if bytes > MAX_TABLE_BYTES || tiles.try_reserve_exact(count as usize).is_err() {
+            return Err(Error::TooLarge {
+                what: format!("the table of tiles of kernel `{}`, in bytes,", kernel.name),
+                size: bytes as i128,
+                limit: MAX_TABLE_BYTES as i128,
+            });
+        }
         for (n, length) in self.lengths[slot].iter().enumerate() {
             for first in (0..*length).step_by(tile as usize) {
                 tiles.push([fits(n as i64)?, fits(first)?]);

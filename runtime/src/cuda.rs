@@ -1,6 +1,6 @@
 //! GPUs: opening the driver, loading PTX, launching.
 
-use crate::Error;
+use crate::{Driver, Error};
 use cudarc::driver::{CudaContext, CudaSlice, DevicePtr, DriverError, result, sys};
 use nsa_artifact::{Kernel, PtxVersion};
 use std::ffi::{CString, c_void};
@@ -19,12 +19,12 @@ pub(crate) struct Gpu {
 }
 
 /// The lowest compute capability that there is code for.
-const LEAST_CAPABILITY: (u32, u32) = (8, 0);
+pub(crate) const LEAST_CAPABILITY: (u32, u32) = (8, 0);
 
 impl Gpu {
     /// Opens a GPU. Asks for libcuda first: cudarc panics without it.
     pub fn open(ordinal: usize) -> Result<Gpu, Error> {
-        driver_ptx_version()?;
+        Driver::find()?;
         result::init().map_err(Error::cuda("starting the driver"))?;
         let count = CudaContext::device_count().map_err(Error::cuda("counting devices"))?;
         let count = usize::try_from(count).unwrap_or(0);
@@ -35,7 +35,7 @@ impl Gpu {
     }
 
     pub fn new(context: Arc<CudaContext>) -> Result<Gpu, Error> {
-        let ptx = driver_ptx_version()?;
+        let ptx = Driver::find()?.ptx;
         let name = context.name().map_err(Error::cuda("asking for the device's name"))?;
         let (major, minor) = context.compute_capability().map_err(Error::cuda("asking for the compute capability"))?;
         let capability = (major.max(0) as u32, minor.max(0) as u32);
@@ -53,8 +53,8 @@ impl Gpu {
     }
 }
 
-/// The highest PTX version of the machine's driver.
-fn driver_ptx_version() -> Result<PtxVersion, Error> {
+/// The CUDA version of the machine's driver, as it numbers them: 1000 * major + 10 * minor.
+pub(crate) fn driver_cuda_version() -> Result<u32, Error> {
     // SAFETY: only looks for the library.
     if !unsafe { sys::is_culib_present() } {
         return Err(Error::NoDriver);
@@ -62,8 +62,7 @@ fn driver_ptx_version() -> Result<PtxVersion, Error> {
     let mut version = 0;
     // SAFETY: the call writes one integer and needs no initialisation.
     unsafe { sys::cuDriverGetVersion(&mut version) }.result().map_err(Error::cuda("asking for its version"))?;
-    let version = version.max(0) as u32;
-    PtxVersion::of_driver(version).ok_or(Error::AncientDriver { major: version / 1000, minor: version % 1000 / 10 })
+    Ok(version.max(0) as u32)
 }
 
 /// An error of the driver in its own words.

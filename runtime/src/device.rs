@@ -117,38 +117,10 @@ impl fmt::Display for Device {
 impl Host {
     /// The instruction sets that may be used, best last.
     pub fn isas(self) -> Vec<HostIsa> {
-        let mut isas = detected();
+        let mut isas = HostIsa::detected().to_vec();
         isas.retain(|isa| self.limit.is_none_or(|limit| *isa <= limit));
         isas
     }
-}
-
-/// What the processor has, best last. Exactly the features that the compiler uses at each level.
-#[cfg(target_arch = "x86_64")]
-fn detected() -> Vec<HostIsa> {
-    macro_rules! all {
-        ($($feature:tt)*) => { $(std::arch::is_x86_feature_detected!($feature))&&* };
-    }
-    let mut isas = vec![HostIsa::X86_64];
-    if all!("avx2" "fma" "f16c" "bmi1" "bmi2") {
-        isas.push(HostIsa::Avx2);
-        if all!("avx512f" "avx512bw" "avx512dq" "avx512vl") {
-            isas.push(HostIsa::Avx512);
-        }
-    }
-    isas
-}
-
-/// NEON is part of every 64-bit ARM processor.
-#[cfg(target_arch = "aarch64")]
-fn detected() -> Vec<HostIsa> {
-    vec![HostIsa::Aarch64]
-}
-
-/// Nothing is generated for other processors.
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn detected() -> Vec<HostIsa> {
-    Vec::new()
 }
 
 #[cfg(test)]
@@ -156,6 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri loads no libraries")]
     fn without_a_driver_there_is_a_sentence() {
         // Where there is a driver this opens a device or says that there is none: no panic in either case.
         match Device::cuda(usize::MAX) {

@@ -7,7 +7,7 @@ use nsa_artifact::{DType, Evaluate, Invalid, PtxVersion, ReadError, Target};
 #[non_exhaustive]
 pub enum Error {
     /// A name that is no device's.
-    #[error("`{0}` is no device; devices are host, host:x86_64 (or avx2, avx512, aarch64), cuda:0, cuda:1, ...")]
+    #[error("`{0}` is no device; devices are host, host:x86_64 (or avx2, avx512, amx, aarch64), cuda:0, cuda:1, ...")]
     DeviceName(String),
     /// An instruction set that the processor lacks.
     #[error("this machine's processor does not have the instruction set {0}")]
@@ -142,14 +142,16 @@ pub enum Error {
     #[error("argument `{0}` is given twice")]
     Twice(String),
     /// An argument has another type.
-    #[error("`{name}` must be {expected}, but is {given}")]
+    #[error("`{name}` must be {expected}, but is {given}: convert it first{}", declare(.name, .given, .axes))]
     Type {
         /// The argument.
         name: String,
         /// What the program says.
         expected: DType,
-        /// What was given.
-        given: DType,
+        /// The name of what was given; tensors of other libraries may have types that programs do not.
+        given: String,
+        /// The argument's axes.
+        axes: Vec<String>,
     },
     /// An argument does not fit the planned shape.
     #[error("`{name}`: {reason}")]
@@ -167,6 +169,9 @@ pub enum Error {
         /// The stream's.
         given: String,
     },
+    /// Memory cannot be described for another library.
+    #[error("this cannot be given away as a DLPack tensor: {0}")]
+    Share(String),
     /// Not enough memory.
     #[error("no memory for {bytes} bytes of workspace on {device}")]
     Memory {
@@ -175,6 +180,12 @@ pub enum Error {
         /// Where.
         device: String,
     },
+    /// A program that was to be compiled has errors: all of them, with the source quoted.
+    #[error("{0}")]
+    Program(String),
+    /// A program without errors could not be compiled.
+    #[error("{0}")]
+    Compile(String),
     /// The bytes are no artifact.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -188,6 +199,12 @@ impl Error {
     pub(crate) fn cuda(doing: &'static str) -> impl Fn(cudarc::driver::DriverError) -> Error {
         move |e| Error::Cuda { doing, reason: crate::cuda::describe(e) }
     }
+}
+
+/// What to write in the program instead, if programs have such a type.
+fn declare(name: &str, given: &str, axes: &[String]) -> String {
+    let known = [DType::Bf16, DType::F16, DType::F32, DType::I32].iter().any(|dtype| dtype.name() == given);
+    if known { format!(", or declare `{name}: {given}[{}]` in the program", axes.join(", ")) } else { String::new() }
 }
 
 fn list<T: std::fmt::Display>(items: &[T]) -> String {

@@ -66,6 +66,7 @@ fn artifact(ptx_version: PtxVersion, ptx: String) -> Artifact {
         // More than the 48 KiB that need no permission.
         shared_bytes: 100 << 10,
         scratch_bytes: 0,
+        gathered: vec![],
     };
     let variant = Variant {
         label: "only".into(),
@@ -175,7 +176,7 @@ fn errors_are_sentences() {
     assert!(text.ends_with("the launch is on the host"), "{text}");
     let stream = device.context().expect("a GPU").default_stream();
     let text = plan.launch(&stream, &arguments).expect_err("host memory").to_string();
-    assert_eq!(text, "`x`: it is in host memory, but must be in memory of cuda:0");
+    assert_eq!(text, "`x`: it is in host memory, but the plan needs it in memory of cuda:0: copy it there first");
     let text = Device::cuda(1000).expect_err("no such device").to_string();
     assert!(text.starts_with("there is no CUDA device 1000: this machine has "), "{text}");
 }
@@ -193,4 +194,76 @@ fn nothing_to_do() {
         plan.launch(&stream, &[("x", &x), ("y", &y)]).expect("launched");
     }
     stream.synchronize().expect("no launch failed");
+}
+
+/// One kernel; threads that each have a stream, a plan and memory of their own get the same bits as one thread alone.
+#[test]
+fn many_threads_and_streams() {
+    let Some(device) = gpu() else { return };
+    let context = device.context().expect("a GPU");
+    // SAFETY: the code was written for this manifest.
+    let kernel = unsafe { Kernel::load(&scale(), &device) }.expect("loads");
+    let run = |lengths: &[usize]| {
+        let total: usize = lengths.iter().sum();
+        let stream = context.new_stream().expect("stream");
+        let mut plan = kernel.plan(&Shape::new().with("t", lengths)).expect("fits");
+        let numbers: Vec<f32> = (0..total * D).map(|n| n as f32 / 3.).collect();
+        let x = stream.clone_htod(&numbers).expect("copied");
+        let mut y = stream.alloc_zeros::<f32>(total * D).expect("allocated");
+        for _ in 0..20 {
+            let (x, y) = (View::cuda(&x, &[total, D], &stream), View::cuda_mut(&mut y, &[total, D], &stream));
+            plan.launch(&stream, &[("x", &x), ("y", &y)]).expect("launched");
+        }
+        stream.clone_dtoh(&y).expect("copied").iter().map(|y| y.to_bits()).collect::<Vec<_>>()
+    };
+    let batches: Vec<Vec<usize>> = (1..9).map(|n| vec![n, 0, 100 * n]).collect();
+    let alone: Vec<Vec<u32>> = batches.iter().map(|lengths| run(lengths)).collect();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = batches.iter().cycle().take(16).map(|lengths| scope.spawn(|| run(lengths))).collect();
+        for (n, thread) in threads.into_iter().enumerate() {
+            assert_eq!(thread.join().expect("no panic"), alone[n % batches.len()], "thread {n}");
+        }
+    });
+}
+
+/// Device memory as DLPack tensors, there and back, without a copy.
+#[test]
+#[cfg(feature = "dlpack")]
+fn tensors_of_other_libraries() {
+    use nsa::cudarc::driver::DevicePtr;
+    use nsa::dlpack::dlpark::ffi::{DLDevice, DLDeviceType};
+    use nsa::dlpack::share_view;
+    let Some(device) = gpu() else { return };
+    let stream = device.context().expect("a GPU").new_stream().expect("stream");
+    let mut plan = plan(&device, &[5]);
+    let numbers: Vec<f32> = (0..5 * D).map(|n| n as f32).collect();
+    let x = stream.clone_htod(&numbers).expect("copied");
+    let y = stream.alloc_zeros::<f32>(5 * D).expect("allocated");
+    stream.synchronize().expect("done");
+    let share = |slice: nsa::cudarc::driver::CudaSlice<f32>| {
+        let address = slice.device_ptr(&stream).0;
+        // SAFETY: the slice is the tensor's owner, and nothing else uses it.
+        unsafe { share_view(&View::device_address(address, DType::F32, &[5, D], 0), slice) }.expect("describable")
+    };
+    let (x, mut y) = (share(x), share(y));
+    let place = y.validate().expect("consistent").device();
+    assert_eq!(place, DLDevice { device_type: DLDeviceType::CUDA, device_id: 0 });
+    {
+        // SAFETY: the tensors own their memory, and the launch is waited for below.
+        let views = unsafe { (View::dlpack(&x), View::dlpack_mut(&mut y)) };
+        plan.launch(&stream, &[("x", &views.0), ("y", &views.1)]).expect("launched");
+    }
+    let address = y.validate().expect("consistent").data_ptr() as u64;
+    let mut result = vec![0f32; 5 * D];
+    // SAFETY: as large, and the copy is waited for.
+    unsafe { nsa::cudarc::driver::result::memcpy_dtoh_async(&mut result, address, stream.cu_stream()) }
+        .expect("copied");
+    stream.synchronize().expect("done");
+    assert_eq!(result, numbers.iter().map(|x| 2. * x + 1.).collect::<Vec<_>>());
+    // A plan for the host refuses it by name; this one refuses the host's.
+    let host = nsa::dlpack::share(numbers, &[5, D]).expect("large enough");
+    // SAFETY: refused before anything is read.
+    let text = unsafe { plan.launch(&stream, &[("x", &View::dlpack(&host)), ("y", &View::dlpack_mut(&mut y))]) };
+    let text = text.expect_err("host memory").to_string();
+    assert_eq!(text, "`x`: it is in host memory, but the plan needs it in memory of cuda:0: copy it there first");
 }

@@ -3,7 +3,7 @@
 use crate::failure::{Failure, print};
 use crate::program::Source;
 use nsa_dsl::program::{Extent, Program, TensorId};
-use nsa_dsl::{Diagnostics, SourceId, Span};
+use nsa_dsl::{Diagnostics, LineColumn, SourceId, Span};
 use serde_json::{Value, json};
 
 /// Check a program: report its errors, or what its axes and constants are.
@@ -89,18 +89,20 @@ fn described(program: &Program) -> Value {
     })
 }
 
-/// Every error with its places. Lines and columns count from 1, columns in characters; an end is the place after the last
-/// character.
+/// Every error with its places. Lines and columns count from 1, columns in characters; `utf16` is the column in UTF-16 units,
+/// from 0, as the language server protocol counts; `offset` the byte in the file, from 0. An end is the place after the last
+/// character. `suggestion` is what to write at the error's place instead, where one name is near.
 fn diagnostics(errors: &Diagnostics) -> Vec<Value> {
     let place = |span: Option<Span>| match span {
         None => Value::Null,
         Some(span) => {
             let (start, end) = errors.lines(span);
+            let position = |at: LineColumn, offset: u32| json!({"line": at.line, "column": at.column, "utf16": at.utf16, "offset": offset});
             json!({
                 "file": errors.file_name(span.source),
                 "library": span.source != SourceId::USER,
-                "start": {"line": start.line, "column": start.column},
-                "end": {"line": end.line, "column": end.column},
+                "start": position(start, span.start),
+                "end": position(end, span.end),
             })
         }
     };
@@ -113,6 +115,7 @@ fn diagnostics(errors: &Diagnostics) -> Vec<Value> {
             "place": place(error.span),
             "notes": notes.collect::<Vec<_>>(),
             "help": error.help,
+            "suggestion": error.suggestion,
         })
     };
     errors.iter().map(one).collect()

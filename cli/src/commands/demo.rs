@@ -3,6 +3,7 @@
 use crate::demo::{Embedded, HEADS, Sparsity, WIDTH, accuracy, embed, full_keys, text};
 use crate::failure::{Failure, print};
 use crate::loading::load_with;
+use crate::sparsity::{figure, lengths, patterns, random};
 use crate::text::seconds;
 use nsa::{DType, Device, Shape};
 use nsa_artifact::Target;
@@ -26,6 +27,9 @@ pub struct Arguments {
     /// Where: host, cuda:0, ...; by default the first GPU, or the host if there is none.
     #[arg(long)]
     device: Option<String>,
+    /// Where to draw which bytes Native Sparse Attention sees of the text's beginning: a file that ends in .svg or .png.
+    #[arg(long, value_name = "FILE")]
+    draw: Option<PathBuf>,
     /// One line of JSON instead of text.
     #[arg(long)]
     json: bool,
@@ -33,9 +37,12 @@ pub struct Arguments {
 
 /// The programs, and what people call them.
 const PROGRAMS: [(&str, &str, &str); 2] = [
-    ("Native Sparse Attention", "nsa.nsa", include_str!("../../../examples/nsa.nsa")),
-    ("full attention", "full_attention.nsa", include_str!("../../../examples/full_attention.nsa")),
+    ("Native Sparse Attention", "nsa.nsa", include_str!("../../programs/nsa.nsa")),
+    ("full attention", "full_attention.nsa", include_str!("../../programs/full_attention.nsa")),
 ];
+
+/// Most bytes in the picture, whose reference is evaluated in double precision on the host: seconds.
+const DRAWN: usize = 4096;
 
 /// How one program did.
 struct Row {
@@ -67,6 +74,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
         rows.push(row);
     }
+    if let Some(path) = &arguments.draw {
+        draw(path, &text[..text.len().min(DRAWN)], &origin)?;
+    }
     if arguments.json {
         return print(&json(&rows, &text, &origin, &device));
     }
@@ -75,7 +85,28 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         "\nThe sparse program is {:.1} times as fast and reads {:.1} times fewer keys.\n",
         full.seconds / sparse.seconds,
         full.keys / sparse.keys
-    ))
+    ))?;
+    match &arguments.draw {
+        Some(path) => print(&format!("{} shows what it sees.\n", path.display())),
+        None => Ok(()),
+    }
+}
+
+/// A program with the heads of the demonstration.
+fn compiled(file: &str, source: &str) -> Result<nsa_dsl::Program, Failure> {
+    let width = WIDTH as i64;
+    let settings = Settings::default().set("g", 1).set("r", HEADS as i64).set("d", width).set("e", width);
+    Ok(nsa_dsl::compile_source(file, source, &settings)?)
+}
+
+/// Draws which bytes of a text Native Sparse Attention sees from each.
+fn draw(path: &std::path::Path, text: &[u8], origin: &str) -> Result<(), Failure> {
+    let (name, file, source) = PROGRAMS[0];
+    let program = compiled(file, source)?;
+    let lengths = lengths(&program, &[("t".to_string(), text.len())].into());
+    let inputs = random(&program, &lengths, 0, embed(text, DType::Bf16).tensors)?;
+    let about = format!("the first {} bytes of {origin}", text.len());
+    figure(name, &about, &patterns(&program, &inputs, &[])?).write(path)
 }
 
 fn measure(
@@ -86,9 +117,7 @@ fn measure(
     embedded: &Embedded,
     device: &Device,
 ) -> Result<Row, Failure> {
-    let width = WIDTH as i64;
-    let settings = Settings::default().set("g", 1).set("r", HEADS as i64).set("d", width).set("e", width);
-    let program = nsa_dsl::compile_source(file, source, &settings)?;
+    let program = compiled(file, source)?;
     let targets = match device.is_cuda() {
         true => vec![Target::Sm80, Target::Sm90a],
         false => Target::this_host().into_iter().collect(),

@@ -4,6 +4,8 @@ pub mod bench;
 pub mod build;
 pub mod check;
 pub mod demo;
+pub mod doctor;
+pub mod draw;
 pub mod explain;
 pub mod lower;
 pub mod ptx;

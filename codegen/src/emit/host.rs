@@ -6,7 +6,8 @@
 //!
 //! Tiles and variables live in the scratch memory as f32, laid out so that vector lanes run along the rows of a block
 //! (module `layout`). Tiles and first factors are *not* rounded to the tile's type: on a CPU this would cost time and
-//! accuracy; stored tensors and `cast` are rounded. Several column warps of a plan are one here, so
+//! accuracy; stored tensors and `cast` are rounded. Only where the CPU has matrix registers are contractions of bf16 tiles done as
+//! the plan says, with rounded factors (module `forms`). Several column warps of a plan are one here, so
 //! [`Merge`](crate::plan::Merge) has nothing to do.
 
 mod assign;
@@ -14,17 +15,22 @@ mod block;
 mod dot;
 mod element;
 mod fetch;
+mod forms;
+mod halves;
 mod isa;
 mod jit;
 mod labels;
 mod layout;
+mod link;
 mod list;
 mod lower;
 mod math;
+mod matrix;
 mod store;
 
 pub use isa::Isa;
 pub use jit::{JitModule, KernelFunction, jit};
+pub use link::Linked;
 
 use super::EmitError;
 use super::llvm::{Emitter, Machine, assembly, run_passes};
@@ -66,7 +72,7 @@ pub struct HostKernel {
 /// # Errors
 /// The prefix is no identifier, the machine is a GPU, or the plan cannot be emitted.
 pub fn emit(plan: &Plan, machine: Machine, prefix: &str) -> Result<HostCode, EmitError> {
-    let isas = Isa::of(machine);
+    let isas = levels(plan, machine);
     if isas.is_empty() {
         return Err(EmitError::Plan(format!("{machine:?} is no CPU")));
     }
@@ -103,11 +109,28 @@ pub fn emit(plan: &Plan, machine: Machine, prefix: &str) -> Result<HostCode, Emi
 /// Assembly text and kernels for one instruction set.
 fn emit_for(plan: &Plan, machine: Machine, prefix: &str, isa: Isa) -> Result<(String, Vec<HostKernel>), EmitError> {
     let context = Context::create();
-    let (emitter, kernels) = module(&context, plan, machine, prefix, isa)?;
+    let (emitter, kernels) = module(&context, plan, machine, prefix, isa, Which::Own)?;
     let target = machine.target_machine()?;
     run_passes(&emitter.module, &target, PASSES)?;
     let labels = format!("{prefix}_{}", isa.name());
-    Ok((labels::prefixed(&assembly(&emitter.module, &target)?, &labels), kernels))
+    let mut text = labels::prefixed(&assembly(&emitter.module, &target)?, &labels);
+    for kernel in plan.kernels.iter().filter(|kernel| !isa.has_own(plan, kernel)) {
+        let [own, weaker] = [isa, isa.weaker()].map(|isa| symbol(prefix, kernel, isa));
+        text.push_str(&format!("\t.globl\t{own}\n\t.set\t{own}, {weaker}\n"));
+    }
+    Ok((text, kernels))
+}
+
+/// The instruction sets that make a difference to a plan, weakest first.
+fn levels(plan: &Plan, machine: Machine) -> Vec<Isa> {
+    let differs =
+        |isa: &Isa| !isa.has_matrix_registers() || plan.kernels.iter().any(|kernel| isa.has_own(plan, kernel));
+    Isa::of(machine).iter().copied().filter(differs).collect()
+}
+
+/// The name of a kernel's function for an instruction set.
+fn symbol(prefix: &str, kernel: &Kernel, isa: Isa) -> String {
+    format!("{prefix}_{}_{}", kernel.name, isa.name())
 }
 
 /// Cleans up what emission leaves: repeated address arithmetic, invariants inside loops. Loops and vectors are as they
@@ -123,22 +146,31 @@ const PASSES: &str = "function(early-cse<memssa>,instcombine<no-verify-fixpoint>
 /// As [`emit`].
 pub fn ir(plan: &Plan, machine: Machine, prefix: &str) -> Result<String, EmitError> {
     let mut text = String::new();
-    for isa in Isa::of(machine) {
+    for isa in levels(plan, machine) {
         let context = Context::create();
-        let (emitter, _) = module(&context, plan, machine, prefix, *isa)?;
+        let (emitter, _) = module(&context, plan, machine, prefix, isa, Which::Own)?;
         run_passes(&emitter.module, &machine.target_machine()?, PASSES)?;
         text.push_str(&emitter.module.print_to_string().to_string());
     }
     Ok(text)
 }
 
-/// The LLVM module of a plan, not optimised.
+/// The kernels that get a function.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    /// Those whose function differs from the one for the next weaker instruction set.
+    Own,
+    All,
+}
+
+/// The LLVM module of a plan, not optimised, and what there is to know about all of its kernels.
 fn module<'c>(
     context: &'c Context,
     plan: &Plan,
     machine: Machine,
     prefix: &str,
     isa: Isa,
+    which: Which,
 ) -> Result<(Emitter<'c>, Vec<HostKernel>), EmitError> {
     let named = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if prefix.is_empty() || !prefix.chars().all(named) {
@@ -148,10 +180,12 @@ fn module<'c>(
     let facts = Facts::of(&plan.terms);
     let mut kernels = Vec::new();
     for kernel in &plan.kernels {
-        let symbol = format!("{prefix}_{}_{}", kernel.name, isa.name());
-        let scratch = Scratch::new(kernel, isa);
+        let symbol = symbol(prefix, kernel, isa);
+        let scratch = Scratch::new(plan, kernel, isa);
         let scratch_bytes = scratch.bytes;
-        function(&emitter, plan, kernel, &facts, isa, scratch, &symbol)?;
+        if which == Which::All || isa.has_own(plan, kernel) {
+            function(&emitter, plan, kernel, &facts, isa, scratch, &symbol)?;
+        }
         kernels.push(HostKernel { name: kernel.name.clone(), symbols: vec![(isa, symbol)], scratch_bytes });
     }
     Ok((emitter, kernels))
@@ -173,10 +207,18 @@ fn function(
     function.add_attribute(AttributeLoc::Param(3), e.flag("noalias"));
     e.position(e.context.append_basic_block(function, "entry"));
     let [words, first, end, memory] = [0, 1, 2, 3].map(|i| e.parameter(i));
+    let matrix = scratch.forms.matrix();
+    if matrix {
+        matrix::configure(e, e.offset(memory, e.i64(scratch.configuration as i64)))?;
+    }
     let blocks = e.begin_loop(first, end, 1, &[]);
     let block = Block::enter(e, plan, kernel, words, blocks.index)?;
-    Lower { e, plan, kernel, facts, isa, scratch, memory, block, loops: Vec::new() }.run()?;
+    let borrowed = vec![None; kernel.tiles.len()];
+    Lower { e, plan, kernel, facts, isa, scratch, memory, block, loops: Vec::new(), borrowed }.run()?;
     e.end_loop(blocks, &[]);
+    if matrix {
+        matrix::release(e)?;
+    }
     e.ret();
     Ok(())
 }

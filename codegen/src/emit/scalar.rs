@@ -133,6 +133,13 @@ impl<'a, 'c> Evaluator<'a, 'c> {
         Evaluator { emitter, plan, facts, environment, scopes: vec![Scope::default()], addressing: false }
     }
 
+    /// The same, but the values of some terms are known.
+    pub fn knowing(mut self, known: &[(Id, Value<'c>)]) -> Self {
+        let known: Vec<_> = known.iter().map(|(id, value)| ((*id, false), self.wrap(*value))).collect();
+        self.scopes[0].values.extend(known);
+        self
+    }
+
     /// The value of a term.
     ///
     /// # Errors

@@ -76,9 +76,11 @@ impl Arena {
                 Term::Axis(name) => Some(name),
                 _ => None,
             },
-            Term::Mask([d, _]) | Term::Upto([d, _]) | Term::From([d, _]) | Term::Blocks([d, ..]) => {
-                self.domain_axis(*d)
-            }
+            Term::Mask([d, _])
+            | Term::Upto([d, _])
+            | Term::From([d, _])
+            | Term::Union([d, _])
+            | Term::Blocks([d, ..]) => self.domain_axis(*d),
             Term::Outer(d) | Term::Inner(d) | Term::Chunks(d) | Term::Chunk(d) => self.domain_axis(*d),
             _ => None,
         }

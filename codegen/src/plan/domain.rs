@@ -22,33 +22,58 @@ pub struct Domain {
 }
 
 impl Domain {
-    /// Reads a domain term; `outer`, `inner`, `chunks`, `chunk` are looked through. None if a list of blocks has no
-    /// constant block size, or there are two lists.
-    pub fn read(arena: &Arena, mut id: Id) -> Option<Domain> {
+    /// Reads a domain term: the parts of a union one by one, in their order; `outer`, `inner`, `chunks`, `chunk` are looked
+    /// through. None if a list of blocks has no constant block size, or there are two lists for one part.
+    pub fn read(arena: &Arena, id: Id) -> Option<Vec<Domain>> {
         let axis = arena.domain_axis(id)?;
-        let mut domain = Domain { axis, upto: vec![], from: vec![], masks: vec![], blocks: None };
+        let mut parts = vec![];
+        let whole = Domain { axis, upto: vec![], from: vec![], masks: vec![], blocks: None };
+        whole.restricted(arena, id, &mut parts)?;
+        Some(parts)
+    }
+
+    /// Whether it is all of the axis.
+    pub fn is_whole(&self) -> bool {
+        self.upto.is_empty() && self.from.is_empty() && self.masks.is_empty() && self.blocks.is_none()
+    }
+
+    /// As [`Domain::read`], for a domain that has no parts.
+    pub fn read_one(arena: &Arena, id: Id) -> Option<Domain> {
+        let mut parts = Domain::read(arena, id)?;
+        if parts.len() == 1 { parts.pop() } else { None }
+    }
+
+    /// What has these restrictions and those of a domain term besides.
+    fn restricted(mut self, arena: &Arena, mut id: Id, into: &mut Vec<Domain>) -> Option<()> {
         loop {
             id = match &arena[id] {
-                Term::All(_) => return Some(domain),
+                Term::All(_) => {
+                    into.push(self);
+                    return Some(());
+                }
+                Term::Union([one, other]) => {
+                    self.clone().restricted(arena, *one, into)?;
+                    return self.restricted(arena, *other, into);
+                }
                 Term::Mask([d, p]) => {
-                    domain.masks.push(*p);
+                    self.masks.push(*p);
                     *d
                 }
                 Term::Upto([d, e]) => {
                     let split = |t: &Term| if let Term::IntMin(x) = t { Some(*x) } else { None };
-                    operands(arena, *e, &split, &mut domain.upto);
+                    operands(arena, *e, &split, &mut self.upto);
                     *d
                 }
                 Term::From([d, e]) => {
                     let split = |t: &Term| if let Term::IntMax(x) = t { Some(*x) } else { None };
-                    operands(arena, *e, &split, &mut domain.from);
+                    operands(arena, *e, &split, &mut self.from);
                     *d
                 }
                 Term::Blocks([d, list, size]) => {
-                    if domain.blocks.is_some() {
+                    if self.blocks.is_some() {
                         return None;
                     }
-                    domain.blocks = Some((*list, arena.as_int(*size)?));
+                    self.blocks = Some((*list, arena.as_int(*size)?));
                     *d
                 }
                 Term::Outer(d) | Term::Inner(d) | Term::Chunks(d) | Term::Chunk(d) => *d,
@@ -82,16 +107,20 @@ pub struct Bounds {
     pub keep: Id,
 }
 
+/// Rows whose data a bound is the extreme of, at most: each is one load before a loop.
+const DATA_ROWS: i64 = 32;
+
 /// Where the rows of a block begin and end, for bounds.
 pub struct Corners {
     first: HashMap<AxisName, Id>,
     last: HashMap<AxisName, Id>,
+    count: HashMap<AxisName, i64>,
 }
 
 impl Corners {
     /// The corners of a block: a tiled axis starts at the grid's value and ends inside its extent, a whole axis at 0.
     pub fn new(arena: &mut Arena, rows: &[Span], tiled: &dyn Fn(AxisName) -> bool) -> Corners {
-        let (mut first, mut last) = (HashMap::new(), HashMap::new());
+        let (mut first, mut last, mut count) = (HashMap::new(), HashMap::new(), HashMap::new());
         for span in rows {
             let (a, z);
             if tiled(span.axis) {
@@ -106,11 +135,13 @@ impl Corners {
             }
             first.insert(span.axis, a);
             last.insert(span.axis, z);
+            count.insert(span.axis, i64::from(span.count));
         }
-        Corners { first, last }
+        Corners { first, last, count }
     }
 
-    /// The largest (or smallest) value of an integer term over the block's rows; None if it is not monotone by its form.
+    /// The largest (or smallest) value of an integer term over the block's rows; None if it is neither monotone by its form
+    /// nor made of data of few rows.
     pub fn extreme(&self, arena: &mut Arena, id: Id, largest: bool) -> Option<Id> {
         if self.first.keys().all(|axis| !arena.free(id).contains(axis)) {
             return Some(id);
@@ -133,9 +164,32 @@ impl Corners {
             Term::IntDiv([a, b]) if arena.as_int(b).is_some_and(|n| n > 0) => {
                 Term::IntDiv([self.extreme(arena, a, largest)?, b])
             }
+            Term::Load(_) => return self.extreme_of_data(arena, id, largest),
             _ => return None,
         };
         Some(arena.add(term))
+    }
+
+    /// The largest (or smallest) of the elements that the rows read. Rows past the end of an axis are its last one.
+    fn extreme_of_data(&self, arena: &mut Arena, load: Id, largest: bool) -> Option<Id> {
+        let axes: Vec<AxisName> =
+            arena.free(load).iter().copied().filter(|axis| self.first.contains_key(axis)).collect();
+        if axes.iter().map(|axis| self.count[axis]).product::<i64>() > DATA_ROWS {
+            return None;
+        }
+        let mut elements = vec![load];
+        for axis in axes {
+            let mut next = vec![];
+            for number in 0..self.count[&axis] {
+                let place = arena.plus(self.first[&axis], number);
+                let place = arena.add(Term::IntMin([place, self.last[&axis]]));
+                let by = HashMap::from([(axis, place)]);
+                next.extend(elements.iter().map(|element| arena.substitute(*element, &by)));
+            }
+            elements = next;
+        }
+        let extreme = |a, b| if largest { Term::IntMax([a, b]) } else { Term::IntMin([a, b]) };
+        elements.into_iter().reduce(|a, b| arena.add(extreme(a, b)))
     }
 }
 

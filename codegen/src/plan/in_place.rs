@@ -1,4 +1,5 @@
-//! Sums in place: terms of a result that come from other kernels are added up in the result's own memory.
+//! Sums in place: terms of a result that come from other kernels are added up in the result's own memory. Of which tensors,
+//! `term/sums.rs` decides.
 //!
 //! Where a result is a sum and some of its terms read a stored tensor at the result's own element, that tensor is a detour: it is
 //! written once and read once, by the element that it belongs to. Its kernel can as well compute the whole term and leave
@@ -17,82 +18,48 @@
 //! Partial sums have the result's type. A sum of n terms is then rounded n times where f32 workspaces would round it once: what a
 //! sum of n tensors of that type is, written by hand, and never more often than that.
 
+use super::Buffer;
 use super::arena::Arena;
 use super::planner::Root;
-use super::{Buffer, Role};
+use crate::term::sums::Moved;
 use crate::term::{AxisName, TensorName, Term};
-use egg::{Id, Language};
-use std::collections::BTreeSet;
+use egg::Id;
 
-/// Rewrites the definitions of a candidate, in the order of their kernels, so that sums grow in their results. Buffers that
-/// nothing uses any more are removed.
-///
-/// `declared` says whether the program gives a tensor a type: such a tensor is stored, rounded, as the program says.
-pub(super) fn sums_in_place(
-    arena: &mut Arena,
-    roots: &mut [Root],
-    buffers: &mut Vec<Buffer>,
-    declared: &dyn Fn(TensorName) -> bool,
-) {
-    let role = |buffers: &[Buffer], name| buffers.iter().find(|b| b.name == name).map(|b| b.role);
-    let results: Vec<TensorName> =
-        roots.iter().map(|r| r.tensor).filter(|name| role(buffers, *name) == Some(Role::Result)).collect();
-    for result in results {
-        let Some(last) = roots.iter().rposition(|r| r.tensor == result) else { continue };
-        if matches!(arena[roots[last].term], Term::Top(_)) {
-            continue;
+/// Rewrites the definitions of a candidate, in the order of their kernels, so that sums grow in their results, for the
+/// tensors of which that was decided. Their buffers are removed.
+pub(super) fn sums_in_place(arena: &mut Arena, roots: &mut [Root], buffers: &mut Vec<Buffer>, moved: &[Moved]) {
+    let mut started: Vec<TensorName> = vec![];
+    for Moved { tensor, result } in moved {
+        let place = roots.iter().position(|root| root.tensor == *tensor);
+        let last = roots.iter().rposition(|root| root.tensor == *result);
+        let (Some(place), Some(last)) = (place, last) else { continue };
+        let mut terms = vec![];
+        summands(arena, roots[last].term, &mut terms);
+        let (taken, rest): (Vec<Id>, Vec<Id>) = terms
+            .into_iter()
+            .partition(|term| arena.contains(*term, &|t| matches!(t, Term::Tensor(name) if name == tensor)));
+        let mut add = |terms: Vec<Id>| terms.into_iter().reduce(|sum, term| arena.add(Term::Add([sum, term])));
+        let (Some(taken), Some(rest)) = (add(taken), add(rest)) else { continue };
+        let load = identity_load(arena, *tensor, &roots[place].axes);
+        let mut term = arena.replace(taken, load, roots[place].term);
+        if started.contains(result) {
+            let so_far = identity_load(arena, *result, &roots[last].axes);
+            term = arena.add(Term::Add([so_far, term]));
+        } else {
+            started.push(*result);
         }
-        let mut started = false;
-        for place in 0..last {
-            let own = roots[place].tensor;
-            if role(buffers, own) != Some(Role::Workspace) || declared(own) {
-                continue;
-            }
-            let Some((moved, rest)) = separate(arena, roots, place, last) else { continue };
-            let so_far = identity_load(arena, result, &roots[last].axes);
-            let term = roots[place].term;
-            let axes = roots[place].axes.clone();
-            let load = identity_load(arena, own, &axes);
-            let moved = arena.replace(moved, load, term);
-            roots[place].term = if started { arena.add(Term::Add([so_far, moved])) } else { moved };
-            roots[place].tensor = result;
-            roots[place].axes = roots[last].axes.clone();
-            roots[last].term = rest;
-            buffers.retain(|b| b.name != own);
-            started = true;
-        }
-        if started {
-            let so_far = identity_load(arena, result, &roots[last].axes);
-            let rest = roots[last].term;
-            roots[last].term = arena.add(Term::Add([so_far, rest]));
-        }
+        roots[place].term = term;
+        roots[place].tensor = *result;
+        roots[place].axes = roots[last].axes.clone();
+        roots[last].term = rest;
+        buffers.retain(|buffer| buffer.name != *tensor);
     }
-}
-
-/// The terms of the last root's sum that read the tensor of the root at `place`, and the others, each added up. None if the
-/// sum cannot be cut there, or nothing would be left of it.
-fn separate(arena: &mut Arena, roots: &[Root], place: usize, last: usize) -> Option<(Id, Id)> {
-    let (from, to) = (&roots[place], &roots[last]);
-    let set = |axes: &[AxisName]| axes.iter().copied().collect::<BTreeSet<_>>();
-    if set(&from.axes) != set(&to.axes) || from.axes.len() != to.axes.len() {
-        return None;
+    for result in started {
+        let Some(last) = roots.iter().rposition(|root| root.tensor == result) else { continue };
+        let so_far = identity_load(arena, result, &roots[last].axes);
+        let rest = roots[last].term;
+        roots[last].term = arena.add(Term::Add([so_far, rest]));
     }
-    // Nothing else may need the tensor.
-    let reads = |arena: &Arena, id| arena.contains(id, &|t| matches!(t, Term::Tensor(name) if *name == from.tensor));
-    if roots.iter().enumerate().any(|(other, root)| other != last && reads(arena, root.term)) {
-        return None;
-    }
-    let mut terms = vec![];
-    summands(arena, to.term, &mut terms);
-    let (moved, rest): (Vec<Id>, Vec<Id>) = terms.into_iter().partition(|term| reads(arena, *term));
-    let load = identity_load(arena, from.tensor, &from.axes);
-    // What the tensor's kernel can read: arguments, and what is stored before it.
-    let later: BTreeSet<TensorName> = roots[place + 1..].iter().map(|r| r.tensor).collect();
-    if moved.is_empty() || rest.is_empty() || !moved.iter().all(|term| elementwise(arena, *term, load, &later)) {
-        return None;
-    }
-    let mut add = |terms: Vec<Id>| terms.into_iter().reduce(|sum, term| arena.add(Term::Add([sum, term])));
-    add(moved).zip(add(rest))
 }
 
 /// The terms of a sum, left to right; `a - b` is `a + -b`.
@@ -117,25 +84,8 @@ fn summands(arena: &mut Arena, id: Id, into: &mut Vec<Id>) {
     }
 }
 
-/// Whether a term reads a tensor by this load only, combines nothing over an axis, and needs nothing that is stored later.
-fn elementwise(arena: &Arena, term: Id, load: Id, later: &BTreeSet<TensorName>) -> bool {
-    let tensor = arena[load].children()[0];
-    let (mut stack, mut seen) = (vec![term], BTreeSet::new());
-    while let Some(id) = stack.pop() {
-        if id == load || !seen.insert(id) {
-            continue;
-        }
-        match arena[id] {
-            Term::Fold(_) | Term::Mma(_) | Term::Top(_) => return false,
-            Term::Tensor(name) if id == tensor || later.contains(&name) => return false,
-            _ => stack.extend(arena[id].children()),
-        }
-    }
-    true
-}
-
 /// A tensor's element at its own axes.
-pub(super) fn identity_load(arena: &mut Arena, tensor: TensorName, axes: &[AxisName]) -> Id {
+fn identity_load(arena: &mut Arena, tensor: TensorName, axes: &[AxisName]) -> Id {
     let mut load = vec![arena.add(Term::Tensor(tensor))];
     load.extend(axes.iter().map(|axis| arena.axis(*axis)));
     arena.add(Term::Load(load.into()))

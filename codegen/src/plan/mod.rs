@@ -238,6 +238,28 @@ pub struct ListState {
     pub count: u32,
 }
 
+impl ListState {
+    /// Lists of a block.
+    pub fn combinations(&self) -> u32 {
+        self.rows.iter().map(|span| span.count).product()
+    }
+    /// Entries that each lane of a warp of a GPU has of one list.
+    pub fn keys_per_lane(&self) -> u32 {
+        self.count.div_ceil(LANES).next_power_of_two()
+    }
+    /// Entries that each lane has of all lists that its warp, one of `warps`, builds.
+    pub fn keys(&self, warps: u32) -> u32 {
+        self.combinations().div_ceil(warps.max(1)) * self.keys_per_lane()
+    }
+    /// Bytes of a block's lists as 64-bit keys, where they are kept in memory.
+    pub fn bytes(&self) -> u32 {
+        self.combinations() * self.keys_per_lane() * LANES * 8
+    }
+}
+
+/// Lanes of a warp of a GPU.
+const LANES: u32 = 32;
+
 /// One step of a block.
 #[derive(Clone, Debug)]
 pub enum Statement {
@@ -340,7 +362,7 @@ pub enum Statement {
         index: Vec<Id>,
         /// What is stored, rounded to the buffer's type.
         value: Id,
-        /// True if elements vary along the kernel's rows.
+        /// True if elements vary along the kernel's rows; row axes that no index mentions have one value for all.
         rows: bool,
         /// The columns that they vary along, if any.
         columns: Option<Span>,
@@ -381,6 +403,9 @@ pub struct Loop {
 
 /// Walk through a list of blocks: position `p` in `[0, count * block)` stands for the value
 /// `list[p / block] * block + p % block`; entries of -1 and values outside `[lo, hi)` are skipped or masked.
+///
+/// A tile is a part of one block, or it is gathered: it has whole blocks, as many as make its width, and every value in
+/// it is masked on its own.
 #[derive(Clone, Debug)]
 pub struct Walk {
     /// A `(list $x index...)` term, uniform in the block.

@@ -1,12 +1,14 @@
 //! From a candidate of the optimiser to a plan: buffers, kernels, rows, columns, grids.
 
+mod tiled;
+
 use super::arena::Arena;
 use super::in_place::sums_in_place;
-use super::lower::{Block, LONGEST, Lower, Sizes, Untileable, WIDEST};
+use super::lower::{LONGEST, Untileable, WIDEST};
 use super::split::{CHUNK, Splitter, split};
 use super::tiling::Tiling;
 use super::*;
-use crate::term::{LenName, Terms};
+use crate::term::{LenName, Terms, sums};
 use nsa_dsl::program::{DType, Program, Source};
 use std::collections::{BTreeSet, HashMap};
 
@@ -132,6 +134,7 @@ impl<'a> Planner<'a> {
     }
 
     /// An extent's expression as a term over lengths.
+    #[expect(clippy::unreachable, reason = "the checker admits only lengths and integers in extents")]
     fn extent_term(&mut self, id: nsa_dsl::program::ExprId) -> Id {
         use nsa_dsl::program::{Expr, IntBin};
         match self.program.expr(id) {
@@ -193,6 +196,7 @@ impl<'a> Planner<'a> {
             chunks: self.tiling.chunks,
             tile: i64::from(self.tiling.few.columns),
             axes: self.axes.iter().map(|a| a.name).collect(),
+            runtime: self.axes.iter().map(|a| a.name).filter(|axis| self.constant(*axis).is_none()).collect(),
             done: HashMap::new(),
         };
         let mut roots = vec![];
@@ -204,7 +208,8 @@ impl<'a> Planner<'a> {
         let typed = |t: &&nsa_dsl::program::Tensor| t.dtype.is_some();
         let declared: BTreeSet<TensorName> =
             self.program.tensors.iter().filter(typed).map(|t| TensorName::new(&t.name)).collect();
-        sums_in_place(&mut self.arena, &mut roots, &mut self.buffers, &|name| declared.contains(&name));
+        let moved = sums::moved(candidate, &|name| declared.contains(&name));
+        sums_in_place(&mut self.arena, &mut roots, &mut self.buffers, &moved);
         for mut root in roots {
             let parts = split(&mut self.arena, &mut root, &mut splitter);
             self.add_parts(&parts);
@@ -217,7 +222,7 @@ impl<'a> Planner<'a> {
         }
         let (mut kernels, mut untiled) = (vec![], vec![]);
         for group in &groups {
-            match self.tiled(group) {
+            match self.tiled(group).or_else(|error| self.walked(group).map_err(|_| error)) {
                 Ok(kernel) => kernels.push(kernel),
                 Err(Untileable(why)) => {
                     let contracts = |r: &Root| self.arena.contains(r.term, &|t| matches!(t, Term::Mma(_)));
@@ -238,12 +243,19 @@ impl<'a> Planner<'a> {
         Ok(Planned { plan, untiled })
     }
 
+    /// The axis that numbers chunks.
+    fn chunk_axis(&mut self) -> AxisName {
+        let chunk = AxisName::new(CHUNK);
+        if self.extents.insert(chunk, Some(self.tiling.chunks)).is_none() {
+            self.axes.push(PlanAxis { name: chunk, extent: PlanExtent::Const(self.tiling.chunks) });
+        }
+        chunk
+    }
+
     /// Buffers for the values of chunks.
     fn add_parts(&mut self, parts: &[Root]) {
-        let chunk = AxisName::new(CHUNK);
-        if !parts.is_empty() && !self.extents.contains_key(&chunk) {
-            self.extents.insert(chunk, Some(self.tiling.chunks));
-            self.axes.push(PlanAxis { name: chunk, extent: PlanExtent::Const(self.tiling.chunks) });
+        if !parts.is_empty() {
+            self.chunk_axis();
         }
         for part in parts {
             self.buffers.push(Buffer {
@@ -283,144 +295,6 @@ impl<'a> Planner<'a> {
 
     fn constant(&self, axis: AxisName) -> Option<i64> {
         self.extents.get(&axis).copied().flatten()
-    }
-
-    /// A kernel whose rows and columns are those of its contractions, with as many columns at a time as a thread has
-    /// registers for.
-    fn tiled(&mut self, group: &[Root]) -> Result<Kernel, Untileable> {
-        let mut wish = self.tiled_in(group, 4)?;
-        let Some(limit) = self.tiling.registers else { return Ok(wish) };
-        if resources::Resources::of(&wish).registers > limit {
-            for quarters in [3, 2] {
-                let narrow = self.tiled_in(group, quarters)?;
-                if resources::Resources::of(&narrow).registers <= limit {
-                    return Ok(narrow);
-                }
-            }
-            spread(&mut wish, limit);
-        }
-        Ok(wish)
-    }
-
-    /// As `tiled`, with so many quarters of the columns that its kind of kernel walks at a time.
-    fn tiled_in(&mut self, group: &[Root], quarters: u32) -> Result<Kernel, Untileable> {
-        let mut firsts: Vec<BTreeSet<AxisName>> = vec![];
-        let mut seconds: BTreeSet<AxisName> = BTreeSet::new();
-        let mut rows: Option<BTreeSet<AxisName>> = None;
-        let mut split: BTreeSet<AxisName> = BTreeSet::new();
-        for root in group {
-            contractions(&self.arena, root.term, &mut |_, a, b| {
-                let (a, b) = (self.arena.free(a).clone(), self.arena.free(b).clone());
-                let mine = &a - &b;
-                rows = Some(rows.take().map_or_else(|| mine.clone(), |r| &r & &mine));
-                firsts.push(a);
-                seconds.extend(b);
-            });
-            self.list_axes(root.term, &mut split);
-        }
-        let is_top = matches!(self.arena[group[0].term], Term::Top(_));
-        let defined: BTreeSet<AxisName> = group.iter().flat_map(|r| r.axes.iter().copied()).collect();
-        let mut rows = match rows {
-            Some(rows) => rows,
-            None if is_top => BTreeSet::new(),
-            None => return Err(Untileable("no contraction".into())),
-        };
-        // Row axes are the tensors' own, or constant ones that a sum folds away.
-        rows.retain(|axis| defined.contains(axis) || self.constant(*axis).is_some());
-        if rows.is_empty() && !is_top {
-            return Err(Untileable("a contraction whose first factor has no rows of its own".into()));
-        }
-        // Where each of them walks a list of its own a block has one row: a query of one head.
-        rows.retain(|axis| !split.contains(axis));
-        if is_top && rows.is_empty() {
-            // One warp per list: the run-time axis makes the rows.
-            rows.extend(defined.iter().copied().filter(|a| self.constant(*a).is_none()));
-        }
-        let columns: Vec<AxisName> = group
-            .iter()
-            .flat_map(|r| r.axes.iter().copied())
-            .filter(|axis| seconds.contains(axis) && firsts.iter().all(|f| !f.contains(axis)))
-            .collect();
-
-        let mut order: Vec<AxisName> = vec![];
-        for axis in group.iter().flat_map(|r| r.axes.iter().copied()).chain(rows.iter().copied()) {
-            if !order.contains(&axis) {
-                order.push(axis);
-            }
-        }
-        let row_axes: Vec<AxisName> = order.iter().copied().filter(|a| rows.contains(a)).collect();
-        let runtime: Vec<AxisName> = row_axes.iter().copied().filter(|a| self.constant(*a).is_none()).collect();
-        if runtime.len() > 1 {
-            return Err(Untileable("rows over two run-time axes".into()));
-        }
-        let constant_rows: i64 = row_axes.iter().filter_map(|a| self.constant(*a)).product();
-        if constant_rows > WIDEST {
-            return Err(Untileable("more constant rows than a block can own".into()));
-        }
-        let shape = self.tiling.shape(constant_rows as u32, !runtime.is_empty(), is_top);
-        let rows: Vec<Span> = row_axes
-            .iter()
-            .map(|axis| Span { axis: *axis, count: self.constant(*axis).map_or(shape.row_tile, |n| n as u32) })
-            .collect();
-
-        let mut grid: Vec<GridAxis> = vec![];
-        let mut column_tiles = HashMap::new();
-        for axis in order.iter().copied().filter(|a| defined.contains(a)) {
-            let tile = if rows.iter().any(|s| s.axis == axis) {
-                if self.constant(axis).is_some() {
-                    continue;
-                }
-                shape.row_tile
-            } else if columns.contains(&axis) {
-                match self.constant(axis) {
-                    Some(n) if n <= WIDEST => continue,
-                    Some(_) => 128,
-                    None => return Err(Untileable("a run-time column axis".into())),
-                }
-            } else {
-                1
-            };
-            if columns.contains(&axis) {
-                column_tiles.insert(axis, tile);
-            }
-            grid.push(GridAxis { axis, tile });
-        }
-        self.order_grid(&mut grid, &group[0]).map_err(|e| Untileable(e.to_string()))?;
-        let uniform: BTreeSet<AxisName> = grid
-            .iter()
-            .map(|g| g.axis)
-            .filter(|a| !rows.iter().any(|s| s.axis == *a) && !columns.contains(a))
-            .collect();
-        let tiled_rows = rows.iter().map(|s| s.axis).filter(|a| self.constant(*a).is_none()).collect();
-        let block = Block { rows: rows.clone(), uniform, column_tiles, tiled_rows };
-        let columns_at_a_time = (shape.columns * quarters / 4).next_multiple_of(16);
-        let sizes = Sizes { columns: columns_at_a_time, stages: shape.stages, depth: self.tiling.depth };
-        let mut lower = Lower::new(&mut self.arena, &self.extents, &self.lengths_of_lists, self.element, block, sizes);
-        for root in group {
-            if let Term::Top(_) = lower.arena[root.term] {
-                let index: Vec<Id> = root.axes.iter().map(|a| lower.arena.axis(*a)).collect();
-                let of_list: Vec<Span> = rows.iter().filter(|s| root.axes.contains(&s.axis)).cloned().collect();
-                lower.top(root.term, root.tensor, index, of_list)?;
-                continue;
-            }
-            lower.store(root.term, root.tensor, &root.axes, &columns)?;
-        }
-        let layout = Layout::Fragments { rows: shape.warps, repeat: shape.repeat, columns: shape.column_warps };
-        Ok(lower.finish(kernel_name(group), grid, layout))
-    }
-
-    /// The axes that lists of blocks depend on: all rows of a block walk the same list.
-    fn list_axes(&self, root: Id, into: &mut BTreeSet<AxisName>) {
-        let (mut stack, mut seen) = (vec![root], BTreeSet::new());
-        while let Some(id) = stack.pop() {
-            if !seen.insert(id) {
-                continue;
-            }
-            if let Term::Blocks([_, list, _]) = self.arena[id] {
-                into.extend(self.arena.free(list));
-            }
-            stack.extend(egg::Language::children(&self.arena[id]));
-        }
     }
 
     /// Constant axes first, the one run-time axis last.
@@ -509,17 +383,6 @@ impl<'a> Planner<'a> {
             lists: vec![],
             body,
         })
-    }
-}
-
-/// Gives rows to more warps while a thread would need more registers than it can name.
-fn spread(kernel: &mut Kernel, limit: u32) {
-    while let Layout::Fragments { rows, repeat, columns } = kernel.layout
-        && repeat.is_multiple_of(2)
-        && 2 * rows * columns * 32 <= 1024
-        && resources::Resources::of(kernel).registers > limit
-    {
-        kernel.layout = Layout::Fragments { rows: 2 * rows, repeat: repeat / 2, columns };
     }
 }
 

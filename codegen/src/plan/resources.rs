@@ -1,6 +1,7 @@
 //! What a kernel takes of a GPU multiprocessor, and how many of its blocks fit one.
 
 use super::*;
+use std::collections::BTreeSet;
 
 /// What one multiprocessor has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,15 +39,19 @@ pub struct Resources {
     pub threads: u32,
     /// Registers per thread that variables and operand fragments need at least; addresses come on top.
     pub registers: u32,
-    /// Shared memory per block for tiles and stages, in bytes.
+    /// Shared memory per block for tiles, stages and long lists, in bytes.
     pub shared: u32,
 }
 
 /// Registers for addresses, counters and temporaries, as seen in assembled kernels.
 const OVERHEAD: u32 = 40;
 
+/// 64-bit list entries of a thread that stay in registers; more are kept in shared memory.
+pub const LIST_KEYS: u32 = 16;
+
 impl Resources {
-    /// Counts a kernel's variables, tiles and stages.
+    /// Counts a kernel's variables, tiles, stages and lists.
+    #[expect(clippy::unreachable, reason = "there are two layouts, and the other one was matched")]
     pub fn of(kernel: &Kernel) -> Resources {
         let Layout::Fragments { rows, repeat, columns } = kernel.layout else {
             let Layout::Elements { threads } = kernel.layout else { unreachable!("two layouts") };
@@ -72,8 +77,30 @@ impl Resources {
             };
             slow * t.fast.count * t.dtype.bytes() as u32 * t.stages
         };
+        let warps = rows * columns;
+        let (kept, stored): (Vec<_>, Vec<_>) = kernel.lists.iter().partition(|l| l.keys(warps) <= LIST_KEYS);
+        registers += kept.iter().map(|list| 2 * list.keys(warps)).sum::<u32>();
         let stages = |s: &Stage| s.rows.iter().map(|r| r.count).product::<u32>() * s.columns.count * 4;
-        let shared = kernel.tiles.iter().map(bytes).sum::<u32>() + kernel.stages.iter().map(stages).sum::<u32>();
+        // Tiles of different loops lie in one place.
+        let mut looped = BTreeSet::new();
+        let mut longest = 0;
+        for statement in &kernel.body {
+            if let Statement::Loop(inner) = statement {
+                let mut tiles = BTreeSet::new();
+                visit::statements(&inner.body, &mut |s| {
+                    if let Statement::Fetch { tile } = s {
+                        tiles.insert(*tile as usize);
+                    }
+                });
+                longest = longest.max(tiles.iter().filter_map(|tile| kernel.tiles.get(*tile)).map(bytes).sum::<u32>());
+                looped.extend(tiles);
+            }
+        }
+        let outside = kernel.tiles.iter().enumerate().filter(|(number, _)| !looped.contains(number));
+        let shared = outside.map(|(_, tile)| bytes(tile)).sum::<u32>()
+            + longest
+            + stored.iter().map(|list| list.bytes()).sum::<u32>()
+            + kernel.stages.iter().map(stages).sum::<u32>();
         Resources { threads: rows * columns * 32, registers, shared }
     }
 

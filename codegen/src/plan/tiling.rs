@@ -2,6 +2,9 @@
 //!
 //! The sizes for GPUs were chosen by measurement; `docs/experiments.md` has the numbers.
 
+/// What the lists of a block may take beside its tiles, in bytes: they lie in a GPU's shared memory, or in a core's cache.
+pub(super) const LIST_BYTES: u32 = 64 << 10;
+
 /// How a machine's kernels are cut.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tiling {
@@ -13,8 +16,12 @@ pub struct Tiling {
     pub few: Cut,
     /// What the depth of a contraction must be a multiple of.
     pub depth: u32,
+    /// Whether tiles may be gathered from several blocks of a list.
+    pub gathers: bool,
     /// Chunks of a fold that is split over thread blocks.
     pub chunks: i64,
+    /// Whether kernels that walk an axis of their tensor also share it between thread blocks, in as many chunks.
+    pub spread: bool,
     /// Rows of a block that computes element by element.
     pub element_rows: u32,
     /// Its threads.
@@ -64,7 +71,9 @@ impl Tiling {
             lists: Cut { rows: 64, columns: 32, stages: 3, repeat: 1, column_warps: 1 },
             few: Cut { rows: 16, columns: 64, stages: 2, repeat: 1, column_warps: 4 },
             depth: 16,
+            gathers: true,
             chunks: 32,
+            spread: false,
             element_rows: 16,
             element_threads: 256,
             registers: Some(232),
@@ -80,22 +89,33 @@ impl Tiling {
     pub fn host() -> Self {
         let many = Cut { rows: 64, columns: 64, stages: 1, repeat: 2, column_warps: 1 };
         let few = Cut { rows: 16, repeat: 1, column_warps: 4, ..many };
-        Tiling { many, lists: Cut { repeat: 1, ..many }, few, depth: 1, registers: None, ..Tiling::gpu() }
+        Tiling {
+            many,
+            lists: Cut { repeat: 1, ..many },
+            few,
+            depth: 1,
+            gathers: false,
+            registers: None,
+            ..Tiling::gpu()
+        }
     }
 
     /// The same machine when there are few queries: as few rows as the constant axes give, so that warps share the columns.
     pub fn few_rows(self) -> Self {
-        Tiling { many: self.few, lists: Cut { rows: 16, ..self.lists }, ..self }
+        Tiling { many: self.few, lists: Cut { rows: 16, ..self.lists }, spread: true, ..self }
     }
 
-    /// The cut of a kernel with this many rows of constant axes, and a run-time row axis or none.
-    pub fn shape(&self, constant_rows: u32, runtime_rows: bool, lists: bool) -> Shape {
+    /// The cut of a kernel with this many rows of constant axes, and a run-time row axis or none. `list_bytes`: for kernels
+    /// that build lists, what those of one value of the run-time axis take.
+    pub fn shape(&self, constant_rows: u32, runtime_rows: bool, list_bytes: Option<u32>) -> Shape {
+        let lists = list_bytes.is_some();
         let cut = match (lists, runtime_rows) {
             (true, _) => self.lists,
             (false, true) => self.many,
             (false, false) => self.few,
         };
-        let row_tile = if runtime_rows { (cut.rows / constant_rows).max(1) } else { 1 };
+        let room = list_bytes.map_or(u32::MAX, |bytes| (LIST_BYTES / bytes.max(1)).max(1));
+        let row_tile = if runtime_rows { (cut.rows / constant_rows).clamp(1, room) } else { 1 };
         let rows = (row_tile * constant_rows).max(1);
         let blocks = rows.div_ceil(16);
         let repeat = if blocks.is_multiple_of(cut.repeat) { cut.repeat } else { 1 };

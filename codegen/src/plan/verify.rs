@@ -207,7 +207,11 @@ impl Check<'_> {
         [inner.lo, inner.hi].into_iter().for_each(|id| self.term(id, None));
         if let Some(walk) = &inner.walk {
             self.term(walk.list, None);
-            if !walk.block.is_multiple_of(inner.tile) {
+            let gathered = walk.block > 0 && inner.tile.is_multiple_of(walk.block);
+            if gathered && walk.block < inner.tile && inner.full.is_some() {
+                self.fault("a gathered tile that needs no masks".into());
+            }
+            if !walk.block.is_multiple_of(inner.tile) && !gathered {
                 self.fault(format!("tiles of {} in blocks of {}", inner.tile, walk.block));
             }
         }

@@ -7,11 +7,14 @@
 //!   that the list varies over are one value per block: neighbours' lists differ, so they share no loads.
 //! * A load costs cache bytes once per thread block and element. It costs memory bytes once per kernel: the grid is ordered
 //!   so that what several blocks read at a time stays in the cache.
+//! * What grows in a result's memory (`sums.rs`) is written and read as often as a workspace would be, in the result's type.
 //! * How many values a restricted domain has is found by evaluating its bounds at a few sample points of the axes they
 //!   vary over, at the expected sizes.
 //! * Every other value is computed once per combination of the axes it varies over, by every thread block that needs it.
 //! * Time is the largest of the five (memory, cache, matrix units, scalar units, exponentials) plus a part of the rest,
 //!   which overlaps only partly; more if the grid does not fill the machine; plus the launches.
+
+mod sample;
 
 use super::context::{Context, TensorRole};
 use super::facts::{Binding, Facts, Level, facts_of_nodes};
@@ -20,6 +23,7 @@ use super::stored::{each_node, kernels, stored_types};
 use super::{AxisName, Definition, Monoid, TensorName, Term, Terms, Type};
 use crate::machine::Machine;
 use egg::{Id, Language};
+use sample::{Point, fraction};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -310,12 +314,15 @@ impl<'a> Kernel<'a> {
         }
         let together = &key.1;
         let mut mean = 0.0;
-        for sample in 0..SAMPLES {
-            // bounds are monotone in practice: their extremes are at the corners
-            let (low, high, most) = self.range(domain, Point { sample, together, last: false }, stack);
-            let (last_low, last_high, _) = self.range(domain, Point { sample, together, last: true }, stack);
-            let count = (high.max(last_high) - low.min(last_low) + 1).max(0) as f64;
-            mean += count.min(most) / SAMPLES as f64;
+        for part in 0..self.parts(domain) {
+            for sample in 0..SAMPLES {
+                // bounds are monotone in practice: their extremes are at the corners
+                let point = Point { part, sample, together, last: false };
+                let (low, high, most) = self.range(domain, point, stack);
+                let (last_low, last_high, _) = self.range(domain, Point { last: true, ..point }, stack);
+                let count = (high.max(last_high) - low.min(last_low) + 1).max(0) as f64;
+                mean += count.min(most) / SAMPLES as f64;
+            }
         }
         let mean = mean.max(1e-3);
         self.visits.borrow_mut().insert(key.clone(), mean);
@@ -420,6 +427,18 @@ impl<'a> Kernel<'a> {
                 // addresses and bounds: mostly constant along a lane's work
                 self.total.scalar += 0.25 * self.count(here, stack);
             }
+            // a search through the list
+            Term::In([_, list]) => {
+                let name = match &self.terms.nodes[list] {
+                    Term::List(operands) => self.terms.nodes[operands[0]].clone(),
+                    other => other.clone(),
+                };
+                let entries = match name {
+                    Term::Tensor(name) => list_length(self.context, name),
+                    _ => None,
+                };
+                self.total.scalar += self.count(here, stack) * entries.unwrap_or(1.0);
+            }
             ref node if node.is_leaf() => {}
             Term::Pair(_) | Term::Fst(_) | Term::Snd(_) => {}
             _ if facts[usize::from(id)].binds.is_some() => {}
@@ -471,8 +490,10 @@ impl<'a> Kernel<'a> {
             return known;
         }
         let size = self.axis_size(axis);
+        let parts = self.parts(whole);
         let sample = |sample| {
-            let (low, high, _) = self.range(whole, Point { sample, together: &[], last: false }, stack);
+            let point = Point { part: sample % parts, sample, together: &[], last: false };
+            let (low, high, _) = self.range(whole, point, stack);
             // somewhere inside, elsewhere for every sample and axis
             [low, high, low + ((high - low).max(0) as f64 * fraction(sample, axis as usize + 5)) as i64]
         };
@@ -480,95 +501,4 @@ impl<'a> Kernel<'a> {
         self.frames.push(Frame { axis, domain: whole, pass, size, depends, samples });
         self.frames.len() - 1
     }
-
-    /// First and last value of a domain at a sample point, and at most how many there are.
-    fn range(&self, domain: Id, point: Point, stack: &[usize]) -> (i64, i64, f64) {
-        let node = &self.terms.nodes[domain];
-        match *node {
-            Term::Mask([inner, _]) => self.range(inner, point, stack),
-            Term::Upto([inner, bound]) => {
-                let (low, high, most) = self.range(inner, point, stack);
-                // a bound that is read from data: half of what there is
-                let bound = self.integer(bound, point, stack).unwrap_or((low + high) / 2);
-                (low, high.min(bound), most)
-            }
-            Term::From([inner, bound]) => {
-                let (low, high, most) = self.range(inner, point, stack);
-                let bound = self.integer(bound, point, stack).unwrap_or((low + high) / 2);
-                (low.max(bound), high, most)
-            }
-            Term::Blocks([inner, list, block]) => {
-                let (low, high, most) = self.range(inner, point, stack);
-                let count = match &self.terms.nodes[list] {
-                    Term::List(operands) => match self.terms.nodes[operands[0]] {
-                        Term::Tensor(name) => list_length(self.context, name),
-                        _ => None,
-                    },
-                    _ => None,
-                };
-                let block = self.integer(block, point, stack).unwrap_or(1);
-                (low, high, most.min(count.unwrap_or(1.0) * block as f64))
-            }
-            _ => {
-                let axis = self.facts[usize::from(domain)].binds.map_or(u32::MAX, |(axis, _)| axis);
-                let size = self.axis_size(axis);
-                (0, size as i64 - 1, size)
-            }
-        }
-    }
-
-    /// The value of an integer term at a sample point; None if it reads data.
-    fn integer(&self, id: Id, point: Point, stack: &[usize]) -> Option<i64> {
-        let of = |id: Id| self.integer(id, point, stack);
-        match self.terms.nodes[id] {
-            Term::Int(value) => Some(value),
-            Term::Axis(axis) => {
-                let number = self.context.axis_number(axis)? as u32;
-                match stack.iter().rev().find(|frame| self.frames[**frame].axis == number) {
-                    Some(frame) => {
-                        let [low, high, between] = *self.frames[*frame].samples.get(point.sample)?;
-                        Some(match (point.together.contains(&number), point.last) {
-                            (false, _) => between,
-                            (true, false) => low,
-                            (true, true) => high,
-                        })
-                    }
-                    None => {
-                        let size = self.axis_size(number);
-                        let at = (size * fraction(point.sample, number as usize)).floor();
-                        let tile = self.tiles.get(&number).copied().unwrap_or(1.0);
-                        let (first, count) = match point.together.contains(&number) {
-                            false => (at, 1.0),
-                            true => ((at / tile).floor() * tile, tile),
-                        };
-                        Some(if point.last { first + count - 1.0 } else { first } as i64)
-                    }
-                }
-            }
-            Term::Len(axis) => Some(self.context.size(AxisName(axis.0))),
-            Term::IntAdd([a, b]) => of(a)?.checked_add(of(b)?),
-            Term::IntSub([a, b]) => of(a)?.checked_sub(of(b)?),
-            Term::IntMul([a, b]) => of(a)?.checked_mul(of(b)?),
-            Term::IntDiv([a, b]) => Some(of(a)?.div_euclid(of(b).filter(|b| *b > 0)?)),
-            Term::IntRem([a, b]) => Some(of(a)?.rem_euclid(of(b).filter(|b| *b > 0)?)),
-            Term::IntMin([a, b]) => Some(of(a)?.min(of(b)?)),
-            Term::IntMax([a, b]) => Some(of(a)?.max(of(b)?)),
-            _ => None,
-        }
-    }
-}
-
-/// Where bounds are evaluated.
-#[derive(Clone, Copy)]
-struct Point<'a> {
-    sample: usize,
-    /// Axes that are not at the sample but at their first or last value; of grid axes, the thread block's.
-    together: &'a [u32],
-    last: bool,
-}
-
-/// Evenly spread numbers between 0 and 1, independent for different salts (Kronecker sequences of square roots of primes).
-fn fraction(sample: usize, salt: usize) -> f64 {
-    const PRIMES: [f64; 12] = [2.0, 3.0, 5.0, 7.0, 11.0, 13.0, 17.0, 19.0, 23.0, 29.0, 31.0, 37.0];
-    ((sample as f64 + 0.5) * PRIMES[salt % PRIMES.len()].sqrt()).fract()
 }

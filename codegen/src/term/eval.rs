@@ -304,6 +304,7 @@ impl<'a> Evaluator<'a> {
             | Term::Upto(_)
             | Term::From(_)
             | Term::Blocks(_)
+            | Term::Union(_)
             | Term::Outer(_)
             | Term::Inner(_)
             | Term::Chunks(_)
@@ -413,6 +414,7 @@ impl<'a> Evaluator<'a> {
                 let listed = list.iter().filter(|entry| **entry >= 0);
                 listed.flat_map(|entry| all.iter().copied().filter(|value| value.div_euclid(block) == *entry)).collect()
             }
+            Term::Union([one, other]) => [self.elements(one)?, self.elements(other)?].concat(),
             Term::Outer(domain) => (0..self.elements(domain)?.len().div_ceil(self.environment.tile) as i64).collect(),
             Term::Inner(domain) => self.part(domain, level(Level::Tile), |_, tile| tile)?,
             Term::Chunks(_) => (0..self.environment.chunks as i64).collect(),

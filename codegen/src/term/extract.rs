@@ -377,10 +377,10 @@ fn members(set: &[u64], mut each: impl FnMut(usize)) {
     }
 }
 
-/// Of equal prices: restrictions in their canonical order, masks outermost.
+/// Of equal prices: restrictions in their canonical order, unions outermost, then masks.
 fn preference(term: &Term) -> u8 {
     match term {
-        Term::Mask(_) => 0,
+        Term::Union(_) | Term::Mask(_) => 0,
         Term::Blocks(_) => 1,
         Term::From(_) => 2,
         Term::Upto(_) => 3,

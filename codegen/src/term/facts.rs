@@ -89,6 +89,7 @@ pub fn facts<'a>(context: &Context, node: &Term, of: impl Fn(Id) -> &'a Facts) -
             restricted(*domain, &[*part])
         }
         Term::Blocks([domain, list, block]) => restricted(*domain, &[*list, *block]),
+        Term::Union([one, other]) => Facts::single(all(&[*one, *other]), of(*one).binds.or(of(*other).binds)),
         Term::Outer(domain) => outside(*domain, Level::Tile),
         Term::Inner(domain) => inside(*domain, Level::Tile),
         Term::Chunks(domain) => outside(*domain, Level::Chunk),

@@ -9,6 +9,7 @@
 //! | `(mask D p)` | `D`, but elements where `p` is false do not take part (each is visited and tested) |
 //! | `(upto D e)`, `(from D e)` | `D` cut to values `<= e`, `>= e`; `e` is free of the axis (the rest is never visited) |
 //! | `(blocks D L B)` | the values `k` of `D` with `k / B` in the list `L`; only those blocks are visited, in the list's order |
+//! | `(union D E)` | the values of `D`, then those of `E`: domains of one axis that have no value in common |
 //! | `(outer D)`, `(inner D)` | the tiles of `D`; the elements of one tile |
 //! | `(chunks D)`, `(chunk D)` | as outer and inner, but the chunks of one fold go to different thread blocks |
 //! | `(fold M D e)` | fold of `e` over `D` with monoid `add`, `max`, `min` or `lse` |
@@ -56,6 +57,7 @@ mod optimise_tests;
 mod price;
 pub mod rules;
 pub mod stored;
+pub mod sums;
 mod translate;
 
 pub use error::Error;
@@ -105,6 +107,7 @@ define_language! {
         "load" = Load(Box<[Id]>), "list" = List(Box<[Id]>),
         // domains
         "all" = All(Id), "mask" = Mask([Id; 2]), "upto" = Upto([Id; 2]), "from" = From([Id; 2]), "blocks" = Blocks([Id; 3]),
+        "union" = Union([Id; 2]),
         "outer" = Outer(Id), "inner" = Inner(Id), "chunks" = Chunks(Id), "chunk" = Chunk(Id),
         // folds
         "fold" = Fold([Id; 3]), "mma" = Mma([Id; 3]),

@@ -72,6 +72,10 @@ impl Visits {
                         Term::Blocks([domain, list, block]) => {
                             inner(domain).and_then(|(_, had)| part(had.min(listed(graph, list, block) / whole)))
                         }
+                        Term::Union([one, other]) => match (inner(one), inner(other)) {
+                            (Some((_, one)), Some((_, other))) => part((one + other).min(1.0)),
+                            _ => None,
+                        },
                         Term::Outer(domain) => inner(domain).map(|(count, part)| ((count / TILE).max(1.0), part)),
                         Term::Inner(domain) => inner(domain).map(|(count, part)| (count.min(TILE), part)),
                         Term::Chunks(domain) => inner(domain).map(|(_, part)| (CHUNKS, part)),
@@ -100,11 +104,16 @@ impl Visits {
 
 /// Elements of the listed blocks.
 fn listed(graph: &Graph, list: Id, block: Id) -> f64 {
-    let context = &graph.analysis.context;
     let block = graph[block].nodes.iter().find_map(|node| match node {
         Term::Int(block) => Some(*block as f64),
         _ => None,
     });
+    listed_values(graph, list) * block.unwrap_or(1.0)
+}
+
+/// Entries of a list.
+fn listed_values(graph: &Graph, list: Id) -> f64 {
+    let context = &graph.analysis.context;
     let count = graph[list].nodes.iter().find_map(|node| match node {
         Term::List(operands) => graph[operands[0]].nodes.iter().find_map(|node| match node {
             Term::Tensor(name) => list_length(context, *name),
@@ -112,7 +121,7 @@ fn listed(graph: &Graph, list: Id, block: Id) -> f64 {
         }),
         _ => None,
     });
-    count.unwrap_or(1.0) * block.unwrap_or(1.0)
+    count.unwrap_or(1.0)
 }
 
 /// Entries of a list tensor.
@@ -172,6 +181,7 @@ pub(super) fn own(graph: &Graph, machine: &Machine, visits: &Visits, class: Id, 
         Term::Mask([domain, _]) => scalar(count * visits.at(graph, domain)),
         // bounds and addresses are computed once per tile, or once
         Term::Blocks(_)
+        | Term::Union(_)
         | Term::Upto(_)
         | Term::From(_)
         | Term::Outer(_)
@@ -194,6 +204,8 @@ pub(super) fn own(graph: &Graph, machine: &Machine, visits: &Visits, class: Id, 
                 scalar(elements)
             }
         }
+        // a search through the list
+        Term::In([_, list]) => scalar(count * listed_values(graph, list)),
         Term::Mma([domain, ..]) => 2.0 * count * visits.at(graph, domain) / machine.matrix_rate,
         Term::Top([_, domain, ..]) => scalar(4.0 * count * visits.at(graph, domain)),
         Term::Load(_) | Term::List(_) => scalar(0.25 * count),

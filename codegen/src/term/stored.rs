@@ -1,6 +1,7 @@
 //! What a candidate stores: which definitions one kernel stores together, and in which types.
 
 use super::context::Context;
+use super::sums::{Moved, moved};
 use super::{Definition, TensorName, Term, Terms, Type};
 use egg::{Id, Language};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -85,8 +86,8 @@ fn outermost_folds(terms: &Terms, root: Id) -> BTreeSet<Id> {
     folds
 }
 
-/// The types in which definitions are stored: as declared; otherwise the element type if every use is as a factor of a
-/// contraction (which rounds it anyway), f32 if not; i32 for lists.
+/// The types in which definitions are stored: as declared; otherwise the element type for results, for what grows in the memory
+/// of one, and if every use is as a factor of a contraction (which rounds it anyway), f32 if not; i32 for lists.
 pub fn stored_types(terms: &Terms, context: &Context) -> HashMap<TensorName, Type> {
     // loads that are factors, and loads that are used otherwise
     let (mut factors, mut others) = (HashSet::new(), HashSet::new());
@@ -118,9 +119,15 @@ pub fn stored_types(terms: &Terms, context: &Context) -> HashMap<TensorName, Typ
         match (&terms.nodes[definition.root], declared) {
             (Term::Top(_), _) => Type::I32,
             (_, Some(dtype)) => dtype,
+            _ if definition.result => context.element,
             _ if factors.contains(&definition.tensor) && !others.contains(&definition.tensor) => context.element,
             _ => Type::F32,
         }
     };
-    terms.definitions.iter().map(|definition| (definition.tensor, of(definition))).collect()
+    let mut types: HashMap<TensorName, Type> = terms.definitions.iter().map(|d| (d.tensor, of(d))).collect();
+    let declared = |name| context.tensor(name).is_some_and(|tensor| tensor.dtype.is_some());
+    for Moved { tensor, result } in moved(terms, &declared) {
+        types.insert(tensor, types[&result]);
+    }
+    types
 }

@@ -8,13 +8,17 @@ use nsa_codegen::plan::Plan;
 use nsa_dsl::program::DType;
 
 fn attention() -> Plan {
+    attention_of(DType::F16)
+}
+
+fn attention_of(element: DType) -> Plan {
     let f = attend("$k", "$v", "s", "(upto (all @s) @t)", 0.25);
     Text {
         axes: &[("t", 0), ("s", 0), ("g", 2), ("r", 16), ("d", 32), ("e", 32)],
         params: &[("q", &["t", "g", "r", "d"]), ("k", &["s", "g", "d"]), ("v", &["s", "g", "e"])],
         lists: &[],
         definitions: &[("o", &["t", "g", "r", "e"], format!("(norm (snd {f}))"))],
-        element: DType::F16,
+        element,
     }
     .plan()
 }
@@ -56,6 +60,40 @@ fn each_function_keeps_to_its_instruction_set() {
     assert!(avx512.iter().any(|l| l.starts_with("vfmadd") && l.contains("%zmm")));
 }
 
+/// Contractions of bf16 run in matrix registers where there are some; the code is made and assembled whatever this CPU has.
+#[test]
+fn contractions_of_bf16_use_matrix_registers() {
+    let code = emit(&attention_of(DType::Bf16), Machine::X86_64, "p").expect("assembly");
+    let symbols = &code.kernels[0].symbols;
+    assert_eq!(symbols.iter().map(|s| s.0).collect::<Vec<_>>(), [Isa::X86_64, Isa::Avx2, Isa::Avx512, Isa::Amx]);
+    let matrix = |line: &&str| line.starts_with("tdp") || line.starts_with("tile") || line.starts_with("ldtilecfg");
+    for (isa, symbol) in &symbols[..3] {
+        assert_eq!(function(&code.text, symbol).iter().find(|l| matrix(l)), None, "{isa:?}");
+    }
+    let amx = function(&code.text, &symbols[3].1);
+    let count = |name: &str| amx.iter().filter(|l| l.split_whitespace().next() == Some(name)).count();
+    // Depth 32 is one register. 64 keys are 4 registers of scores; a depth of 64 keys is 2, for 2 of the width 32.
+    assert_eq!((count("tdpbf16ps"), count("ldtilecfg"), count("tilerelease")), (4 + 2 * 2, 1, 1));
+    assert_eq!(amx.iter().find(|l| l.starts_with("vfmadd") && l.contains("(%r") && l.contains("1to16")), None);
+    assemble(&code.text, Machine::X86_64).expect("an object file");
+}
+
+/// A kernel without contractions is the same with matrix registers, and its symbol another name for the same code.
+#[test]
+fn kernels_without_contractions_are_shared() {
+    let text =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/nsa.nsa")).expect("the example");
+    let program = nsa_dsl::compile_source("nsa.nsa", &text, &nsa_dsl::Settings::default()).expect("a program");
+    let lowered = nsa_codegen::lower(&program, Target::X86_64, &nsa_codegen::Options::default()).expect("plans");
+    let code = emit(&lowered.variants[0].plan, Machine::X86_64, "p").expect("assembly");
+    let shared: Vec<&str> = code.text.lines().filter_map(|line| line.trim().strip_prefix(".set\t")).collect();
+    assert_eq!(shared, ["p_kc_amx, p_kc_avx512", "p_vc_amx, p_vc_avx512"]);
+    for kernel in code.kernels.iter().filter(|k| !["kc", "vc"].contains(&k.name.as_str())) {
+        let body = function(&code.text, &kernel.symbols[3].1);
+        assert!(body.iter().any(|l| l.starts_with("tdpbf16ps")), "{}", kernel.name);
+    }
+}
+
 /// The inner loops of contractions hold their sums in registers.
 #[test]
 fn register_blocks_do_not_spill() {
@@ -94,8 +132,13 @@ fn local_labels_carry_the_prefix() {
 
 #[test]
 fn calls_nothing_but_memory_functions() {
-    for machine in [Machine::X86_64, Machine::Aarch64] {
-        let code = emit(&attention(), machine, "p").expect("assembly");
+    for (machine, element) in [
+        (Machine::X86_64, DType::F16),
+        (Machine::X86_64, DType::Bf16),
+        (Machine::Aarch64, DType::F16),
+        (Machine::Aarch64, DType::Bf16),
+    ] {
+        let code = emit(&attention_of(element), machine, "p").expect("assembly");
         for line in code.text.lines().map(str::trim) {
             let Some(target) = line.strip_prefix("callq\t").or_else(|| line.strip_prefix("bl\t")) else { continue };
             let target = target.trim_end_matches("@PLT");

@@ -2,10 +2,11 @@
 
 mod attention;
 mod code;
-mod driver;
 mod elements;
 mod laws;
 mod lists;
 mod program;
 mod programs;
 mod shapes;
+
+use nsa_test_machines::driver;

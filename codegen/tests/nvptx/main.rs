@@ -1,6 +1,5 @@
 //! PTX of plans: assembled where there is a `ptxas`, and executed by the interpreter, whose race detection is on.
 mod assembler;
-mod device;
 mod examples;
 mod mutations;
 mod plans;
@@ -9,6 +8,7 @@ mod programs;
 use device::{Arrays, Random, error, run};
 use nsa_codegen::emit::nvptx::Target;
 use nsa_codegen::term::Type;
+use nsa_test_machines::device;
 use plans::Cut;
 
 const BASE: Cut = Cut {

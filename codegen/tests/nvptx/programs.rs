@@ -209,3 +209,17 @@ fn nsa_in_other_types() {
 fn nsa_with_mlp_compression() {
     check(&example("nsa_mlp"), mlp_nsa(2).set("g", 1), &tokens!(1, 33, 65));
 }
+
+/// Lists in registers and in shared memory, of one head and of several; attention to keys gathered one by one.
+#[test]
+fn attention_to_the_best_keys() {
+    let source = "const N = 20;\nconst h = 1;\n\
+        kernel best_keys(q[t, h, d = 32], k[s, d], v[s, e = 16], x: f32[t, h, s]) -> o[t, h, e] {\n\
+            let best = top[s](x, N, among = s <= pos(t) || s % 7 == 0);\n\
+            attend(q, k, v, s in best)\n\
+        }";
+    for (n, h) in [(20, 1), (512, 2)] {
+        let settings = Settings::default().set("N", n).set("h", h);
+        check(source, settings, &[&[("t", &[2, 0, 3]), ("s", &[530, 0, 40])]]);
+    }
+}

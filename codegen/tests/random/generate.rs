@@ -1,5 +1,7 @@
 //! A program from a list of choices: the same choices give the same program, fewer a smaller one, none the smallest.
 
+use nsa_dsl::program::DType;
+
 /// What expressions may use at some place.
 #[derive(Clone)]
 struct Scope {
@@ -29,11 +31,18 @@ struct Generator<'a> {
     choices: std::slice::Iter<'a, u16>,
     /// Definitions so far: name, axes.
     tensors: Vec<(String, Vec<&'static str>)>,
-    /// Whether a list of chosen blocks of four keys exists, `[t, g]`.
-    chosen: bool,
+    /// Lists that were chosen, `[t, g]`: of blocks of four keys, of single keys.
+    lists: Vec<&'static str>,
+    element: DType,
 }
 
-/// Parameters with their axes; `g` is 2, `d` 3, `e` 4, `n` 3.
+/// A program, and the type of its elements.
+pub struct Generated {
+    pub text: String,
+    pub element: DType,
+}
+
+/// Parameters with their axes; `g` is 2, `n` 3, `d` and `e` are 3 and 4, or 16 each.
 const PARAMETERS: [(&str, &[&str]); 6] = [
     ("q", &["t", "g", "d"]),
     ("k", &["s", "g", "d"]),
@@ -43,22 +52,31 @@ const PARAMETERS: [(&str, &[&str]); 6] = [
     ("y", &["s"]),
 ];
 
-/// The text of a program.
-pub fn program(choices: &[u16]) -> String {
-    let mut generator = Generator { choices: choices.iter(), tensors: vec![], chosen: false };
+/// A program.
+pub fn program(choices: &[u16]) -> Generated {
+    let mut generator = Generator { choices: choices.iter(), tensors: vec![], lists: vec![], element: DType::F32 };
+    // Half types have matrix units: their programs also run on a GPU, with heads that its contractions can do.
+    let element = match generator.choose(8) {
+        5 | 6 => DType::Bf16,
+        7 => DType::F16,
+        _ => DType::F32,
+    };
+    generator.element = element;
+    let (d, e) = if element == DType::F32 && generator.choose(4) > 0 { (3, 4) } else { (16, 16) };
     let mut body = String::new();
-    for number in 0..generator.choose(4) {
+    for number in 0..generator.choose(5) {
         body += &format!("    {}\n", generator.definition(number));
     }
     let o = generator.float(&Scope { axes: vec!["t", "g", "e"], depth: 4 });
     let p = generator.float(&Scope { axes: vec!["t", "g"], depth: 3 });
     let parameters: Vec<String> =
         PARAMETERS.iter().map(|(name, axes)| format!("{name}[{}]", axes.join(", "))).collect();
-    format!(
-        "const g = 2;\nconst d = 3;\nconst e = 4;\nconst n = 3;\n\
-         kernel random({}, list: i32[t, n], id: i32[s]) -> (o[t, g, e], p[t, g]) {{\n{body}    ({o}, {p})\n}}\n",
+    let text = format!(
+        "const g = 2;\nconst d = {d};\nconst e = {e};\nconst n = 3;\n\
+         kernel random({}, list: i32[t, n], id: i32[s], reach: i32[t]) -> (o[t, g, e], p[t, g]) {{\n{body}    ({o}, {p})\n}}\n",
         parameters.join(", ")
-    )
+    );
+    Generated { text, element }
 }
 
 impl Generator<'_> {
@@ -73,12 +91,22 @@ impl Generator<'_> {
 
     /// A `let`: a tensor over some axes, or once a list.
     fn definition(&mut self, number: usize) -> String {
-        if !self.chosen && self.choose(3) == 1 {
+        // Scores of half types are rounded here and there: what they choose is no test of anything.
+        let kind = if self.element == DType::F32 { self.choose(6) } else { 0 };
+        if kind == 1 && !self.lists.contains(&"best") {
+            // The best keys one by one.
+            let score = self.float(&Scope { axes: vec!["t", "g", "s"], depth: 2 });
+            let among =
+                self.pick(&["", ", among = s <= pos(t)", ", force = s == pos(t), among = s < 3 || s <= pos(t)"]);
+            self.lists.push("best");
+            return format!("let fit[t, g, s] = 0.001 * s + {score};\n    let best = top[s](fit, 3{among});");
+        }
+        if kind == 2 && !self.lists.contains(&"chosen") {
             let score = self.float(&Scope { axes: vec!["t", "g", "s"], depth: 2 });
             let among =
                 self.pick(&["", ", among = b <= pos(t) / 4", ", force = b == pos(t) / 4, among = b <= pos(t) / 4"]);
             let fold = self.pick(&["sum", "max"]);
-            self.chosen = true;
+            self.lists.push("chosen");
             // Keys of a block, and a little that differs between blocks, so that no two scores tie.
             return format!(
                 "let mass[t, g, b < ceil_div(len(s), 4)] = 0.001 * b + {fold}[s] {score} where s / 4 == b;\n    \
@@ -100,8 +128,10 @@ impl Generator<'_> {
             return self.leaf(scope);
         }
         let inner = scope.deeper();
-        match self.choose(9) {
+        match self.choose(11) {
             0 => self.leaf(scope),
+            9 => format!("sigmoid({}) * {}", self.leaf(scope), self.float(&inner)),
+            10 => format!("({} - 0.5 * {})", self.softmax(scope), self.softmax(scope)),
             1 => {
                 let (a, b) = (self.float(&inner), self.float(&inner));
                 format!("({a} {} {b})", self.pick(&["+", "-", "*"]))
@@ -154,7 +184,7 @@ impl Generator<'_> {
     fn fold(&mut self, scope: &Scope) -> String {
         let Some(axis) = self.fresh(scope) else { return self.leaf(scope) };
         let inner = scope.with(axis);
-        let kind = self.pick(&["sum", "sum", "mean", "max", "logsumexp"]);
+        let kind = self.pick(&["sum", "sum", "mean", "max", "logsumexp", "min"]);
         let body = match self.choose(2) {
             0 => self.float(&inner),
             _ => format!("({} * {})", self.float(&inner), self.float(&inner)),
@@ -163,6 +193,7 @@ impl Generator<'_> {
         match kind {
             // Rows that see nothing give -inf, which no further arithmetic should meet.
             "max" => format!("max(-3.0, max[{axis}] {body}{guard})"),
+            "min" => format!("min(3.0, min[{axis}] {body}{guard})"),
             "logsumexp" => format!("max(-3.0, logsumexp[{axis}]({body}{guard}))"),
             kind => format!("({kind}[{axis}] {body}{guard})"),
         }
@@ -182,7 +213,7 @@ impl Generator<'_> {
     fn condition(&mut self, scope: &Scope) -> String {
         let mut tests = vec!["len(s) > 5"];
         if scope.has(&["t"]) {
-            tests.extend(["t % 2 == 0", "pos(t) >= 4", "x > 0.1"]);
+            tests.extend(["t % 2 == 0", "pos(t) >= 4", "x > 0.1", "reach >= 2"]);
         }
         if scope.has(&["s"]) {
             tests.extend(["s < 6", "s / 4 == 1", "id != 7", "s % 3 != 1", "y < 0.3"]);
@@ -196,19 +227,32 @@ impl Generator<'_> {
                 "s / 4 + 1 >= pos(t) / 4",
                 "id[s] == id[pos(t)]",
                 "pos(t) - s in list",
+                "s < reach",
+                "s + reach > pos(t)",
+                "(s < 3 || s + 4 > pos(t))",
+                "(s < reach || s <= pos(t))",
+                "(pos(t) - s) % 3 == 0",
             ]);
         }
-        if scope.has(&["t", "g", "s"]) && self.chosen {
-            tests.extend(["s / 4 in chosen", "(s / 4 in chosen && s <= pos(t))"]);
+        if scope.has(&["t", "g", "s"]) {
+            for list in &self.lists {
+                tests.extend(match *list {
+                    "best" => ["s in best", "(s in best || s + 3 > pos(t))"],
+                    _ => ["s / 4 in chosen", "(s / 4 in chosen && s <= pos(t))"],
+                });
+            }
         }
         if scope.has(&["d"]) {
             tests.push("d != 1");
         }
         let one = self.pick(&tests).to_string();
-        match self.choose(6) {
+        match self.choose(8) {
             1 => format!("({one} && {})", self.pick(&tests)),
             2 => format!("({one} || {})", self.pick(&tests)),
             3 => format!("!({one})"),
+            4 => format!("({one} || {} || {})", self.pick(&tests), self.pick(&tests)),
+            5 => format!("({} && ({one} || {}))", self.pick(&tests), self.pick(&tests)),
+            6 => format!("!({one} || {})", self.pick(&tests)),
             _ => one,
         }
     }

@@ -1,13 +1,13 @@
 //! One example on one target: arguments, the run, the comparison.
 
-use super::device::{self, Arrays};
-use super::driver::{Machine, isas};
 use nsa_artifact::Target;
 use nsa_codegen::emit::nvptx;
 use nsa_codegen::plan::{Plan, Role};
 use nsa_codegen::{Options, lower};
 use nsa_dsl::program::{DType, Expr, ExprId, Extent, Program, Source, TensorId};
 use nsa_dsl::{Array, Evaluation, Inputs, Settings, compile_source};
+use nsa_test_machines::device::{self, Arrays};
+use nsa_test_machines::driver::{Machine, isas};
 use std::collections::HashMap;
 
 /// An example and what it runs on.
@@ -34,17 +34,26 @@ pub fn names() -> Vec<String> {
 
 /// Runs an example on all targets and compares every result.
 pub fn check(example: &Example) {
+    let path = format!("{}/../examples/{}.nsa", env!("CARGO_MANIFEST_DIR"), example.name);
+    check_text(example, &std::fs::read_to_string(&path).expect("the example"));
+}
+
+/// The same with another text than that of the file.
+pub fn check_text(example: &Example, text: &str) {
     for (target, element) in [(Target::X86_64, DType::F32), (Target::Sm80, DType::Bf16), (Target::Sm90a, DType::Bf16)] {
-        check_on(example, target, element);
+        check_on(example, text, target, element);
     }
 }
 
-fn check_on(example: &Example, target: Target, element: DType) {
-    let path = format!("{}/../examples/{}.nsa", env!("CARGO_MANIFEST_DIR"), example.name);
-    let text = std::fs::read_to_string(&path).expect("the example");
+fn check_on(example: &Example, text: &str, target: Target, element: DType) {
     let usual = [("g", 2), ("r", 2), ("d", 32), ("e", 16)];
-    let sizes = usual.iter().chain(example.sizes).fold(Settings::default(), |s, &(name, n)| s.set(name, n));
-    let program = compile_source(example.name, &text, &sizes.element(element)).unwrap_or_else(|e| panic!("{e}"));
+    let has = |name: &str| text.contains(&format!("const {name} ="));
+    let sizes = usual
+        .iter()
+        .filter(|(name, _)| has(name))
+        .chain(example.sizes)
+        .fold(Settings::default(), |s, &(name, n)| s.set(name, n));
+    let program = compile_source(example.name, text, &sizes.element(element)).unwrap_or_else(|e| panic!("{e}"));
     let arrays = arguments(&program, example);
     let mut inputs = Inputs::new();
     for (_, tensor) in program.params() {

@@ -20,6 +20,13 @@ const EXAMPLES: &[Example] = &[
     },
     Example { name: "alibi", sizes: &[], lengths: CAUSAL, integers: NO_INTEGERS },
     Example {
+        name: "bigbird",
+        sizes: &[("BLOCK", 8), ("GLOBAL", 1), ("n", 2)],
+        lengths: CAUSAL,
+        // Some of them near the query, some global, some behind the last key.
+        integers: |_, at| if at % 6 == 1 { -1 } else { [2, 4, 5, 3, 0, 7, 9][at * 3 % 7] },
+    },
+    Example {
         name: "block_sparse",
         sizes: &[("BLOCK", 16), ("n", 3), ("m", 2)],
         lengths: CAUSAL,
@@ -49,6 +56,13 @@ const EXAMPLES: &[Example] = &[
         integers: NO_INTEGERS,
     },
     Example { name: "learned_bias", sizes: &[("REACH", 20)], lengths: CAUSAL, integers: NO_INTEGERS },
+    // The latent is wider than a tile: it is cut along the result, and whole in the scores.
+    Example {
+        name: "mla",
+        sizes: &[("p", 16)],
+        lengths: &[("t", &[9, 0, 3]), ("s", &[30, 0, 3])],
+        integers: NO_INTEGERS,
+    },
     Example { name: "moba", sizes: &[("BLOCK", 16), ("N", 2)], lengths: CAUSAL, integers: NO_INTEGERS },
     Example {
         name: "nsa",
@@ -65,6 +79,12 @@ const EXAMPLES: &[Example] = &[
     Example { name: "prefix_mask", sizes: &[], lengths: CAUSAL, integers: |_, at| at as i64 * 7 % 23 },
     Example { name: "quest", sizes: &[("PAGE", 16), ("N", 2)], lengths: CAUSAL, integers: NO_INTEGERS },
     Example { name: "softcap", sizes: &[], lengths: CAUSAL, integers: NO_INTEGERS },
+    Example {
+        name: "tree",
+        sizes: &[("n", 3)],
+        lengths: CAUSAL,
+        integers: |_, at| if at % 3 < 2 { at as i64 / 3 % 37 / (1 + at as i64 % 3) } else { -1 },
+    },
     Example {
         name: "vertical_slash",
         sizes: &[("n", 3), ("m", 4)],
@@ -100,6 +120,6 @@ macro_rules! tests {
 }
 
 tests! {
-    a_shape alibi block_sparse cross_attention decode differential documents full_attention h2o infllm_v2 learned_bias moba
-    nsa nsa_mlp prefix_mask quest softcap vertical_slash window window_with_sinks
+    a_shape alibi bigbird block_sparse cross_attention decode differential documents full_attention h2o infllm_v2 learned_bias mla moba
+    nsa nsa_mlp prefix_mask quest softcap tree vertical_slash window window_with_sinks
 }

@@ -84,7 +84,7 @@ mod tests {
     /// Every instruction set of this machine, each of them against the formula.
     #[test]
     fn kernels_follow_the_formula() {
-        for limit in [HostIsa::X86_64, HostIsa::Avx2, HostIsa::Avx512, HostIsa::Aarch64] {
+        for limit in HostIsa::ALL {
             // A limit of another architecture is none.
             let device = Device::host_with(limit);
             for lengths in [&[1][..], &[100], &[31, 0, 64, 5]] {

@@ -249,18 +249,24 @@ impl Checker<'_> {
             _ => (false, 0),
         };
         let index = names.integer(index);
-        let (axis, tensor) = (self.axis_name(axis).to_string(), self.tensors[tensor.0 as usize].name.clone());
+        let words = self.axis_words(axis, tensor);
+        let len = match (self.axes[axis.0 as usize].anonymous, fixed) {
+            (true, true) => extent.to_string(),
+            _ => format!("len({})", self.axis_name(axis)),
+        };
         let (where_to, condition) = if above {
-            (format!("past the end of axis `{axis}` of `{tensor}`"), format!("{index} < len({axis})"))
+            (format!("past the end of {words}"), format!("{index} < {len}"))
         } else {
-            (format!("before the start of axis `{axis}` of `{tensor}`"), format!("{index} >= 0"))
+            (format!("before the start of {words}"), format!("{index} >= 0"))
         };
         let diagnostic = if constant && fixed {
-            Diagnostic::new(span, format!("index `{index}` lies {where_to}"))
-                .label(format!("`{axis}` has {extent} values"))
+            Diagnostic::new(span, format!("index `{index}` lies {where_to}")).label(format!(
+                "the axis has {}, counted from 0",
+                super::index::count(extent as usize, "value", "values")
+            ))
         } else {
             Diagnostic::new(span, format!("index `{index}` can lie {where_to}"))
-                .label(if fixed { "for some values of its axes" } else { "for some lengths" })
+                .label(if fixed { format!("the axis has {extent} values") } else { "for some lengths".to_string() })
                 .help(format!("leave such values out: `where {condition}`"))
         };
         self.report(diagnostic);

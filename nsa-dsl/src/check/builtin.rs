@@ -130,7 +130,14 @@ impl Checker<'_> {
             let takes = super::index::count(N, "argument", "arguments");
             return self.error(
                 Diagnostic::new(span, format!("`{}` takes {takes}", name.text))
-                    .label(format!("{} given", arguments.len())),
+                    .label(format!("{} given", arguments.len()))
+                    .help(match (name.text.as_str(), N) {
+                        (fold @ ("max" | "min"), _) => {
+                            format!("write `{fold}(x, y)`; along an axis it is `{fold}[axis] x`")
+                        }
+                        (name, 1) => format!("write `{name}(x)`"),
+                        (name, _) => format!("write `{name}(x, y)`"),
+                    }),
             );
         }
         let mut values = vec![];
@@ -151,7 +158,9 @@ impl Checker<'_> {
         let most = if name.text == "pos" { 2 } else { 1 };
         if arguments.is_empty() || arguments.len() > most {
             let takes = if most == 2 { "one axis, or an axis and the keys' axis" } else { "one axis" };
-            return self.error(Diagnostic::new(span, format!("`{}` takes {takes}", name.text)));
+            let help = if most == 2 { "`pos(axis)` or `pos(axis, keys)`" } else { "`len(axis)`" };
+            return self
+                .error(Diagnostic::new(span, format!("`{}` takes {takes}", name.text)).help(format!("write {help}")));
         }
         let mut axes = vec![];
         for argument in arguments {
@@ -171,7 +180,8 @@ impl Checker<'_> {
             if self.axes[one.0 as usize].extent != Some(Extent::Runtime) {
                 return self.error(
                     Diagnostic::new(span, "a position is one of a run-time axis among another's")
-                        .label(format!("the extent of `{}` is not given at run time", self.axis_name(one))),
+                        .label(format!("the extent of `{}` is not given at run time", self.axis_name(one)))
+                        .help(format!("the value of the axis itself is `{}`", self.axis_name(one))),
                 );
             }
         }
@@ -205,9 +215,12 @@ impl Checker<'_> {
                 None => return self.unknown(scope, "axis", text, argument.span, true),
             }
         }
+        let mut known: Vec<String> = scope.names(true).map(String::from).collect();
+        known.dedup();
         self.error(
             Diagnostic::new(argument.span, format!("`{function}` is about an axis"))
-                .label("expected the name of an axis"),
+                .label("expected the name of an axis alone")
+                .note(format!("the axes here are {}", super::report::list(&known))),
         )
     }
 

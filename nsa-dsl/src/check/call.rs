@@ -24,10 +24,15 @@ impl<'a> Checker<'a> {
             known.extend(builtin::names().map(String::from));
             // The order of a hash map must not choose between equally near names.
             known.sort();
-            if let Some(near) = super::report::nearest(&name.text, known.iter().map(|name| name.as_str())) {
-                diagnostic = diagnostic.label(format!("did you mean `{near}`?"));
+            if let Some(near) = crate::nearest::nearest(&name.text, known.iter().map(|name| name.as_str())) {
+                diagnostic = diagnostic.did_you_mean(near);
             } else if scope.get(&name.text).is_some() {
-                diagnostic = diagnostic.label("a tensor is indexed with square brackets");
+                diagnostic = diagnostic.label("this is a value: it is indexed with square brackets");
+            } else {
+                diagnostic = diagnostic.label("unknown function").help(format!(
+                    "define it in this file, `fn {}(...) {{ ... }}`, or use one of the library's, such as `attend` or `softcap`",
+                    name.text
+                ));
             }
             return self.error(diagnostic);
         };
@@ -66,15 +71,13 @@ impl<'a> Checker<'a> {
                     let found = function.params.iter().position(|param| param.name.text == parameter.text);
                     let Some(found) = found else {
                         let known: Vec<String> = function.params.iter().map(|param| param.name.text.clone()).collect();
-                        let near = super::report::nearest(&parameter.text, known.iter().map(|name| name.as_str()));
-                        let label = match near {
-                            Some(near) => format!("did you mean `{near}`?"),
-                            None => format!("its parameters are {}", super::report::list(&known)),
-                        };
-                        return self.error(
-                            Diagnostic::new(parameter.span, format!("`{name}` has no parameter `{}`", parameter.text))
-                                .label(label),
-                        );
+                        let near = crate::nearest::nearest(&parameter.text, known.iter().map(|name| name.as_str()));
+                        let wrong =
+                            Diagnostic::new(parameter.span, format!("`{name}` has no parameter `{}`", parameter.text));
+                        return self.error(match near {
+                            Some(near) => wrong.did_you_mean(near),
+                            None => wrong.label(format!("its parameters are {}", super::report::list(&known))),
+                        });
                     };
                     found
                 }
@@ -86,19 +89,19 @@ impl<'a> Checker<'a> {
                 }
                 None if position >= function.params.len() => {
                     let most = super::index::count(function.params.len(), "argument", "arguments");
+                    let known: Vec<String> = function.params.iter().map(|param| param.name.text.clone()).collect();
                     return self.error(
                         Diagnostic::new(argument.value.span, format!("`{name}` takes at most {most}"))
-                            .label("one too many"),
+                            .label("one too many")
+                            .note(format!("its parameters are {}", super::report::list(&known))),
                     );
                 }
                 None => position,
             };
             let value = self.expr(scope, &argument.value)?;
             if given[place].replace((value, argument.value.span)).is_some() {
-                return self.error(Diagnostic::new(
-                    argument.value.span,
-                    format!("`{}` is given twice", function.params[place].name.text),
-                ));
+                let twice = format!("`{}` is given twice", function.params[place].name.text);
+                return self.error(Diagnostic::new(argument.value.span, twice).help("remove one of them"));
             }
         }
         for (param, value) in function.params.iter().zip(&given) {
@@ -106,7 +109,8 @@ impl<'a> Checker<'a> {
                 return self.error(
                     Diagnostic::new(span, format!("`{name}` needs `{}`", param.name.text))
                         .label(format!("`{}` is not given", param.name.text))
-                        .note_at(param.name.span, "declared here"),
+                        .note_at(param.name.span, "declared here")
+                        .help(format!("give it by place or by name: `{} = ...`", param.name.text)),
                 );
             }
         }
@@ -130,7 +134,8 @@ impl<'a> Checker<'a> {
                         param.name.span,
                         format!("`{}` is both a parameter and an axis of `{}`", param.name.text, function.name.text),
                     )
-                    .note_at(first, "the axis"),
+                    .note_at(first, "the axis")
+                    .help("give one of them another name"),
                 );
             }
             scope.bind(&param.name.text, Binding::Value(value), param.name.span);
@@ -170,6 +175,7 @@ impl<'a> Checker<'a> {
             } else {
                 format!("this has {}: {}", super::index::count(rank, "axis", "axes"), self.axis_list(&value.axes))
             });
+            diagnostic = diagnostic.help("give it a tensor, or an expression, that varies along as many axes");
             return self.at_call(diagnostic);
         }
         for (place, item) in pattern.iter().enumerate() {
@@ -190,10 +196,13 @@ impl<'a> Checker<'a> {
                     return self.at_call(diagnostic);
                 }
                 Some(_) => {
-                    return self.error(Diagnostic::new(
-                        name.span,
-                        format!("`{}` is both an axis and a parameter of `{}`", name.text, function.name.text),
-                    ));
+                    return self.error(
+                        Diagnostic::new(
+                            name.span,
+                            format!("`{}` is both an axis and a parameter of `{}`", name.text, function.name.text),
+                        )
+                        .help("give one of them another name"),
+                    );
                 }
             }
         }
@@ -240,7 +249,8 @@ impl<'a> Checker<'a> {
         let ExprKind::Call(name, arguments) = &*value.kind else {
             return self.error(
                 Diagnostic::new(value.span, "only a call gives several values")
-                    .label(format!("{} names stand before it", definition.targets.len())),
+                    .label(format!("{} names stand before it", definition.targets.len()))
+                    .help("define one name after the other: `let a = ...; let b = ...;`"),
             );
         };
         let values = self.call(scope, name, arguments, value.span)?;
@@ -251,7 +261,11 @@ impl<'a> Checker<'a> {
                     value.span,
                     format!("`{}` gives {}", name.text, super::index::count(values.len(), "value", "values")),
                 )
-                .label(format!("{} names stand before it", definition.targets.len())),
+                .label(format!("{} names stand before it", definition.targets.len()))
+                .help(match values.len() {
+                    1 => "name it alone: `let a = ...;`".to_string(),
+                    n => format!("give {n} names, or one for the first value"),
+                }),
             );
         }
         Ok(values)

@@ -87,7 +87,10 @@ impl<'a> Checker<'a> {
                 let value = self.expr(scope, operand)?;
                 let value = self.want(value, Kind::Float, "the operand of `cast`", operand.span)?;
                 if *dtype == DType::I32 {
-                    return self.error(Diagnostic::new(span, "`cast` rounds to `bf16`, `f16` or `f32`"));
+                    return self.error(
+                        Diagnostic::new(span, "`cast` rounds to `bf16`, `f16` or `f32`")
+                            .help("integers stay integers: leave it out"),
+                    );
                 }
                 let expr = self.arena.add(Expr::Cast(*dtype, value.expr));
                 Ok(Value { expr, ..value })
@@ -121,7 +124,8 @@ impl<'a> Checker<'a> {
         if self.functions.contains_key(name.text.as_str()) || super::builtin::is_builtin(&name.text) {
             return self.error(
                 Diagnostic::new(name.span, format!("`{}` is a function", name.text))
-                    .label("it is called with arguments in round brackets"),
+                    .label("it is called with arguments in round brackets")
+                    .help(format!("write `{}(...)`", name.text)),
             );
         }
         self.unknown(scope, "tensor, axis or constant", &name.text, name.span, false)
@@ -187,7 +191,8 @@ impl<'a> Checker<'a> {
             _ => {
                 return self.error(
                     Diagnostic::new(left.span.to(right.span), "`%` is for integers")
-                        .label("an operand is a floating value"),
+                        .label("an operand is a floating value")
+                        .help("integers are axes, lengths, `i32` tensors and what `+ - * / %` make of them"),
                 );
             }
         };
@@ -270,7 +275,7 @@ impl<'a> Checker<'a> {
     fn not_a_list<T>(&mut self, span: crate::source::Span) -> Result<T> {
         self.error(
             Diagnostic::new(span, "`in` needs a list of integers")
-                .label("not a list")
+                .label("this is not a list")
                 .note("a list is what `top` gives, or a parameter of type `i32` whose last axis numbers its entries"),
         )
     }

@@ -75,9 +75,13 @@ impl Checker<'_> {
 
     /// An extent known when compiling.
     pub(super) fn fixed_extent(&mut self, n: i64, expr: &ast::Expr) -> Result<Extent> {
-        if !(1..=MAX_EXTENT).contains(&n) {
-            return self
-                .error(Diagnostic::new(expr.span, "an extent is a positive number").label(format!("this is {n}")));
+        if n > MAX_EXTENT {
+            let most = format!("an extent is at most {MAX_EXTENT}");
+            return self.error(Diagnostic::new(expr.span, most).label(format!("this is {n}")));
+        }
+        if n < 1 {
+            let positive = Diagnostic::new(expr.span, "an extent is a positive number").label(format!("this is {n}"));
+            return self.error(positive.help("an axis has at least one value; lengths given at run time may be 0"));
         }
         Ok(Extent::Const(n))
     }
@@ -127,11 +131,20 @@ impl Checker<'_> {
         match found {
             None => Ok(None),
             Some((_, Number::Int(n), _)) if (1..=MAX_EXTENT).contains(&n) => Ok(Some(Extent::Const(n))),
-            Some((_, number, place)) => self.error(
-                Diagnostic::new(name.span, format!("axis `{}` needs a positive number of values", name.text))
-                    .label(format!("its constant is {}", number.as_f64()))
-                    .note_at(place, "given here"),
-            ),
+            Some((_, number, place)) => {
+                let wrong = match number {
+                    Number::Int(n) if n > MAX_EXTENT => format!("axis `{}` has at most {MAX_EXTENT} values", name.text),
+                    _ => format!("axis `{}` needs a positive number of values", name.text),
+                };
+                self.error(
+                    Diagnostic::new(name.span, wrong)
+                        .label(format!("its constant is {}", number.as_f64()))
+                        .note_at(place, "given here")
+                        .help(
+                            "an axis whose name is a constant's has as many values; rename the axis for another extent",
+                        ),
+                )
+            }
         }
     }
 

@@ -41,10 +41,8 @@ impl Checker<'_> {
             };
             let axis = self.fold_axis(scope, kind, axis)?;
             if folded.contains(&axis) {
-                return self.error(Diagnostic::new(
-                    axis_span,
-                    format!("`{}` goes along axis `{}` twice", kind.name(), self.axis_name(axis)),
-                ));
+                let twice = format!("`{}` goes along axis `{}` twice", kind.name(), self.axis_name(axis));
+                return self.error(Diagnostic::new(axis_span, twice).help("once is enough: remove this one"));
             }
             self.open.push(axis);
             folded.push(axis);
@@ -105,16 +103,23 @@ impl Checker<'_> {
                 Some((Binding::Axis(axis), _)) => Ok(*axis),
                 Some((Binding::Wrong, _)) => Err(super::Failed),
                 Some((Binding::Value(_), place)) => self.error(
-                    Diagnostic::new(name.span, format!("`{}` is not an axis", name.text)).note_at(place, "it is this"),
+                    Diagnostic::new(name.span, format!("`{}` is not an axis", name.text))
+                        .note_at(place, "it is the value of this name")
+                        .help(format!("`{}` goes along an axis, as in `{0}[axis] {}`", kind.name(), name.text)),
                 ),
                 None => {
                     let known = scope.names(true).any(|other| other == name.text);
                     debug_assert!(!known);
-                    let near = super::report::nearest(&name.text, scope.names(true)).map(String::from);
                     let mut diagnostic = Diagnostic::new(name.span, format!("there is no axis `{}` here", name.text));
-                    diagnostic = match near {
-                        Some(near) => diagnostic.label(format!("did you mean `{near}`?")),
-                        None => diagnostic.label("unknown axis"),
+                    let mut known: Vec<String> = scope.names(true).map(String::from).collect();
+                    known.dedup();
+                    diagnostic = match crate::nearest::nearest(&name.text, scope.names(true)) {
+                        Some(near) => diagnostic.did_you_mean(near),
+                        None if known.is_empty() => diagnostic.label("unknown axis"),
+                        None => {
+                            let list = super::report::list(&known);
+                            diagnostic.label("unknown axis").note(format!("the axes here are {list}"))
+                        }
                     };
                     let help = format!("a new axis needs its extent: `{}[{} < extent]`", kind.name(), name.text);
                     self.error(diagnostic.help(help))
@@ -124,7 +129,11 @@ impl Checker<'_> {
                 if kind == FoldKind::Softmax {
                     return self.error(
                         Diagnostic::new(name.span, "`softmax` goes along an axis that exists outside of it")
-                            .label("a new axis would end here"),
+                            .label("a new axis would end here")
+                            .help(format!(
+                                "give it to a definition first, `let x[{} < extent] = ...;`, and take the softmax of `x`",
+                                name.text
+                            )),
                     );
                 }
                 let extent = self.extent_value(scope, extent)?;

@@ -58,7 +58,9 @@ impl Checker<'_> {
                     format!("`{name}` has {}, but {} given", count(rank, "axis", "axes"), are(given.len(), "index")),
                 );
                 if rank > 0 {
-                    diagnostic = diagnostic.label(format!("its axes are {}", self.axis_list(&value.axes)));
+                    diagnostic = diagnostic
+                        .label(format!("its axes are {}", self.axis_list(&value.axes)))
+                        .help("give one index per axis, or `..` for those that stay as they are");
                 }
                 return self.error(diagnostic);
             }
@@ -78,7 +80,8 @@ impl Checker<'_> {
                         format!("axis `{}` cannot be indexed by axis `{}`", self.axis_name(axis), self.axis_name(by)),
                     )
                     .label(format!("`{}` has {m} values", self.axis_name(by)))
-                    .note(format!("axis `{}` of `{name}` has {n}", self.axis_name(axis))),
+                    .note(format!("axis `{}` of `{name}` has {n}", self.axis_name(axis)))
+                    .help("index by an axis with as many values, or by an expression that stays below"),
                 );
             }
             replaced.push((axis, index_value.axes.clone()));

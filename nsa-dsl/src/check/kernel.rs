@@ -2,10 +2,10 @@
 
 use super::Checker;
 use super::index::count;
-use super::report::nearest;
 use super::scope::{Binding, Number, Result, Scope, Value, merge};
 use crate::ast::{self, Argument, AxisDeclaration, ExprKind};
 use crate::diagnostic::Diagnostic;
+use crate::nearest::nearest;
 use crate::program::*;
 use crate::source::Span;
 
@@ -49,7 +49,8 @@ impl<'a> Checker<'a> {
         if self.tensor_names.contains(&name.text) {
             let first = scope.get(&name.text).map(|(_, span)| span);
             let what = if first.is_some() { "two parameters are" } else { "a parameter and a result are both" };
-            let mut diagnostic = Diagnostic::new(name.span, format!("{what} named `{}`", name.text));
+            let mut diagnostic =
+                Diagnostic::new(name.span, format!("{what} named `{}`", name.text)).help("choose another name");
             if let Some(first) = first {
                 diagnostic = diagnostic.note_at(first, "first here");
             }
@@ -90,7 +91,8 @@ impl<'a> Checker<'a> {
         if let Some((Binding::Axis(_), first)) = scope.get(&name.text) {
             return self.error(
                 Diagnostic::new(name.span, format!("`{}` is both an axis and a tensor", name.text))
-                    .note_at(first, "the axis"),
+                    .note_at(first, "the axis")
+                    .help("give one of them another name"),
             );
         }
         Ok(())
@@ -145,7 +147,8 @@ impl<'a> Checker<'a> {
             Some((Binding::Value(_), first)) => {
                 return self.error(
                     Diagnostic::new(name.span, format!("`{}` is both a tensor and an axis", name.text))
-                        .note_at(first, "the tensor"),
+                        .note_at(first, "the tensor")
+                        .help("give one of them another name"),
                 );
             }
             Some((Binding::Wrong, _)) => return Err(super::Failed),
@@ -183,7 +186,11 @@ impl<'a> Checker<'a> {
     fn fixed_size(&mut self, size: &ast::Expr) -> Result<(Extent, i64)> {
         match self.constant_value(size)? {
             Number::Int(n) => Ok((self.fixed_extent(n, size)?, n)),
-            Number::Float(_) => self.error(Diagnostic::new(size.span, "an extent is an integer")),
+            Number::Float(value) => self.error(
+                Diagnostic::new(size.span, "an extent is an integer")
+                    .label(format!("this is {value}"))
+                    .help(format!("write `{}`, or another whole number", value.ceil().max(1.0))),
+            ),
         }
     }
 
@@ -241,7 +248,7 @@ impl<'a> Checker<'a> {
                 let name = self.axis_name(axis).to_string();
                 return self.error(
                     Diagnostic::new(span, format!("the extent of axis `{name}` cannot be inferred"))
-                        .label("it indexes no tensor in an affine way")
+                        .label("it indexes no tensor by a sum of axes times constants")
                         .help(format!("give it: `{name} < extent`")),
                 );
             };
@@ -273,9 +280,12 @@ impl<'a> Checker<'a> {
                 Some((Binding::Axis(axis), first)) => {
                     if extent.is_some() && extent != self.axes[axis.0 as usize].extent {
                         return self.error(
-                            Diagnostic::new(axis_name.span, format!("axis `{}` has another extent", axis_name.text))
-                                .note_at(first, "first here")
-                                .help("a new axis needs a new name"),
+                            Diagnostic::new(
+                                axis_name.span,
+                                format!("axis `{}` has another extent already", axis_name.text),
+                            )
+                            .note_at(first, "first here")
+                            .help("a new axis needs a new name"),
                         );
                     }
                     axis
@@ -283,7 +293,8 @@ impl<'a> Checker<'a> {
                 Some((Binding::Value(_), first)) => {
                     return self.error(
                         Diagnostic::new(axis_name.span, format!("`{}` is a tensor, not an axis", axis_name.text))
-                            .note_at(first, "the tensor"),
+                            .note_at(first, "the tensor")
+                            .help("give the axis another name"),
                     );
                 }
                 Some((Binding::Wrong, _)) => return Err(super::Failed),
@@ -299,10 +310,10 @@ impl<'a> Checker<'a> {
                 }
             };
             if axes.contains(&axis) {
-                return self.error(Diagnostic::new(
-                    axis_name.span,
-                    format!("`{}` has axis `{}` twice", name.text, axis_name.text),
-                ));
+                return self.error(
+                    Diagnostic::new(axis_name.span, format!("`{}` has axis `{}` twice", name.text, axis_name.text))
+                        .help("axes of a definition are different ones: remove it, or use a new name with the same extent"),
+                );
             }
             axes.push(axis);
         }
@@ -332,11 +343,12 @@ impl<'a> Checker<'a> {
         if missing.is_empty() {
             return Ok(());
         }
+        let them = if missing.len() == 1 { "it" } else { "them" };
         let missing = self.axis_list(&missing);
         self.error(
             Diagnostic::new(name.span, format!("the value of `{}` varies along {missing}", name.text))
                 .label(format!("its axes are {}", self.axis_list(axes)))
-                .help(format!("fold over {missing}, or add to the axes")),
+                .help(format!("fold over {missing}, or add {them} to its axes")),
         )
     }
 
@@ -364,8 +376,14 @@ impl<'a> Checker<'a> {
         let score = self.want(score, Kind::Float, "the score of `top`", score_span)?;
         let number = self.arena.as_int(count.expr).filter(|n| (1..=MAX_COUNT).contains(n));
         let Some(number) = number else {
-            return self
-                .error(Diagnostic::new(count_span, format!("the count of `top` is a constant from 1 to {MAX_COUNT}")));
+            return self.error(
+                Diagnostic::new(count_span, format!("the count of `top` is a constant from 1 to {MAX_COUNT}"))
+                    .label(match self.arena.as_int(count.expr) {
+                        Some(n) => format!("this is {n}"),
+                        None => "this is not known when compiling".to_string(),
+                    })
+                    .help("lists have the same length for all queries; leave entries out with `among`"),
+            );
         };
         let mut axes = score.axes.clone();
         let mut condition = |checker: &mut Self, part: Option<(Value, Span)>, what| -> Result<Option<ExprId>> {
@@ -388,7 +406,10 @@ impl<'a> Checker<'a> {
                 let mut fresh = vec![];
                 let stored = self.head(scope, name, head, &mut fresh)?;
                 let Some((&last, outer)) = stored.split_last() else {
-                    return self.error(Diagnostic::new(name.span, "the list's entries need an axis"));
+                    return self.error(Diagnostic::new(name.span, "the list's entries need an axis").help(format!(
+                        "write `let {} = top[...](...);`, or name it last: `let {0}[.., n] = ...`",
+                        name.text
+                    )));
                 };
                 if let Some(&(axis, span)) = fresh.iter().find(|(axis, _)| outer.contains(axis)) {
                     let known = format!("there is no axis `{}` here", self.axis_name(axis));
@@ -397,14 +418,16 @@ impl<'a> Checker<'a> {
                 if self.axes[last.0 as usize].extent.get_or_insert(Extent::Const(number)) != &Extent::Const(number) {
                     return self.error(
                         Diagnostic::new(name.span, format!("`{}` lists {number} values", name.text))
-                            .label(format!("its last axis, `{}`, has another extent", self.axis_name(last))),
+                            .label(format!("its last axis, `{}`, has another extent", self.axis_name(last)))
+                            .help(format!("name a new axis last: `let {}[.., n] = ...`", name.text)),
                     );
                 }
                 if outer.contains(&searched) {
                     let searched = self.axis_name(searched).to_string();
                     return self.error(
                         Diagnostic::new(name.span, format!("`{}` chooses along `{searched}`", name.text))
-                            .label(format!("so `{searched}` is none of its axes")),
+                            .label(format!("so `{searched}` is none of its axes"))
+                            .help(format!("remove `{searched}`: the list has the values of it that were chosen")),
                     );
                 }
                 self.covers(name, outer, &axes)?;
@@ -435,14 +458,21 @@ impl<'a> Checker<'a> {
             match given.get_mut(place) {
                 Some(slot @ None) => *slot = Some((value, argument.value.span)),
                 Some(_) => {
-                    return self.error(Diagnostic::new(place_span, format!("`{}` is given twice", NAMES[place])));
+                    return self.error(
+                        Diagnostic::new(place_span, format!("`{}` is given twice", NAMES[place]))
+                            .help("remove one of them"),
+                    );
                 }
                 None => {
                     let near = argument.name.as_ref().and_then(|name| nearest(&name.text, NAMES.into_iter()));
-                    let diagnostic = Diagnostic::new(place_span, "`top` has no such argument");
+                    let message = match &argument.name {
+                        Some(name) => format!("`top` has no argument `{}`", name.text),
+                        None => format!("`top` takes at most {} arguments", NAMES.len()),
+                    };
+                    let diagnostic = Diagnostic::new(place_span, message);
                     let known = "its arguments are `score`, `count`, `force` and `among`";
                     return self.error(match near {
-                        Some(near) => diagnostic.label(format!("did you mean `{near}`?")).note(known),
+                        Some(near) => diagnostic.did_you_mean(near).note(known),
                         None => diagnostic.label(known),
                     });
                 }
@@ -473,7 +503,11 @@ impl<'a> Checker<'a> {
             let (given, wanted) = (values.len(), kernel.results.len());
             return self.error(
                 Diagnostic::new(kernel.body.span, format!("the kernel has {}", count(wanted, "result", "results")))
-                    .label(format!("but its body gives {}", count(given, "value", "values"))),
+                    .label(format!("but its body gives {}", count(given, "value", "values")))
+                    .help(match wanted {
+                        1 => "end the body with one value".to_string(),
+                        _ => "end the body with one value per result: `(x, y)`".to_string(),
+                    }),
             );
         }
         let mut results = vec![];
@@ -512,7 +546,8 @@ impl<'a> Checker<'a> {
                 return self.error(
                     Diagnostic::new(span, format!("the result `{}` holds integers", name.text))
                         .label("this is a floating value")
-                        .note_at(declaration.span, "declared here"),
+                        .note_at(declaration.span, "declared here")
+                        .help(format!("declare `{}` as `bf16`, `f16` or `f32`, or without a type", name.text)),
                 );
             }
             (Kind::Float, dtype) => dtype.unwrap_or(self.element),
@@ -522,10 +557,13 @@ impl<'a> Checker<'a> {
         for axis in &declaration.axes {
             let axis = self.declared_axis(scope, &name.text, axis, false)?;
             if axes.contains(&axis) {
-                return self.error(Diagnostic::new(
-                    declaration.span,
-                    format!("`{}` has axis `{}` twice", name.text, self.axis_name(axis)),
-                ));
+                return self.error(
+                    Diagnostic::new(
+                        declaration.span,
+                        format!("`{}` has axis `{}` twice", name.text, self.axis_name(axis)),
+                    )
+                    .help("the axes of a result are different ones: remove it"),
+                );
             }
             axes.push(axis);
         }
@@ -538,12 +576,13 @@ impl<'a> Checker<'a> {
         }
         let missing: Vec<AxisId> = value.axes.iter().copied().filter(|axis| !axes.contains(axis)).collect();
         if !missing.is_empty() {
+            let them = if missing.len() == 1 { "it" } else { "them" };
             let missing = self.axis_list(&missing);
             return self.error(
                 Diagnostic::new(span, format!("this varies along {missing}"))
                     .label(format!("the result `{}` has axes {}", name.text, self.axis_list(&axes)))
                     .note_at(declaration.span, "declared here")
-                    .help(format!("fold over {missing}, or add to the result's axes")),
+                    .help(format!("fold over {missing}, or add {them} to the result's axes")),
             );
         }
         // The name is reserved since the kernel began.

@@ -161,7 +161,9 @@ impl<'a> Checker<'a> {
                 ast::Item::Element(dtype, span) => {
                     if let Some(first) = element_given.replace(*span) {
                         self.report(
-                            Diagnostic::new(*span, "the element type is given twice").note_at(first, "first here"),
+                            Diagnostic::new(*span, "the element type is given twice")
+                                .note_at(first, "first here")
+                                .help("remove one of them"),
                         );
                     }
                     self.element = self.element_type(*dtype, Some(*span));
@@ -169,15 +171,19 @@ impl<'a> Checker<'a> {
                 ast::Item::Function(function) => {
                     let name = function.name.text.as_str();
                     if builtin::is_builtin(name) {
-                        self.report(Diagnostic::new(
-                            function.name.span,
-                            format!("`{name}` is a primitive of the language and cannot be defined"),
-                        ));
+                        self.report(
+                            Diagnostic::new(
+                                function.name.span,
+                                format!("`{name}` is a primitive of the language and cannot be defined"),
+                            )
+                            .help("choose another name"),
+                        );
                     } else if !functions.insert(name) {
                         let first = self.functions[name].name.span;
                         self.report(
                             Diagnostic::new(function.name.span, format!("the function `{name}` is defined twice"))
-                                .note_at(first, "first here"),
+                                .note_at(first, "first here")
+                                .help("choose another name"),
                         );
                     }
                     self.functions.insert(name, function);
@@ -227,6 +233,11 @@ impl<'a> Checker<'a> {
             results,
             exprs: std::mem::take(&mut self.arena).into_exprs(),
             constants: self.constants.iter().map(|(name, value, _)| (name.clone(), value.as_f64())).collect(),
+            places: Places {
+                kernel: kernel.name.span,
+                tensors: std::mem::take(&mut self.definitions),
+                origin: Origin::default(),
+            },
         };
         sequence::add(&mut program);
         Ok(program)
@@ -234,11 +245,15 @@ impl<'a> Checker<'a> {
 
     fn element_type(&mut self, dtype: DType, span: Option<Span>) -> DType {
         if dtype == DType::I32 {
-            let message = "the element type is `bf16`, `f16` or `f32`";
-            self.report(match span {
+            let message = "`i32` cannot be the element type";
+            let wrong = match span {
                 Some(span) => Diagnostic::new(span, message),
                 None => Diagnostic::without_place(message),
-            });
+            };
+            self.report(
+                wrong
+                    .help("it is `bf16`, `f16` or `f32`; single tensors of integers are declared as `name: i32[axes]`"),
+            );
         }
         dtype
     }
@@ -249,7 +264,8 @@ impl<'a> Checker<'a> {
             let first = *first;
             return self.error(
                 Diagnostic::new(name.span, format!("the constant `{}` is defined twice", name.text))
-                    .note_at(first, "first here"),
+                    .note_at(first, "first here")
+                    .help("choose another name"),
             );
         }
         let value = match self.constant_value(&constant.value) {
@@ -289,8 +305,11 @@ impl<'a> Checker<'a> {
         }
         self.constants.push((name.to_string(), value, span));
         if wrong {
-            return self
-                .error(Diagnostic::new(span, format!("`{name}` is an integer, and cannot be set to a fraction")));
+            return self.error(
+                Diagnostic::new(span, format!("`{name}` is an integer, and cannot be set to a fraction"))
+                    .about_setting(name)
+                    .help("set it to an integer, or write it with a point here"),
+            );
         }
         Ok(())
     }
@@ -300,8 +319,9 @@ impl<'a> Checker<'a> {
             if !used {
                 let known: Vec<String> = self.constants.iter().map(|(name, ..)| name.clone()).collect();
                 let mut diagnostic =
-                    Diagnostic::without_place(format!("there is no constant `{name}` that could be set"));
-                diagnostic = match report::nearest(&name, known.iter().map(|name| name.as_str())) {
+                    Diagnostic::without_place(format!("there is no constant `{name}` that could be set"))
+                        .about_setting(&name);
+                diagnostic = match crate::nearest::nearest(&name, known.iter().map(|name| name.as_str())) {
                     Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
                     None if known.is_empty() => diagnostic.help("the program has no constants"),
                     None => diagnostic.help(format!("its constants are {}", report::list(&known))),
@@ -318,7 +338,10 @@ impl<'a> Checker<'a> {
         match *self.arena.get(value.expr) {
             Expr::Int(value) => Ok(Number::Int(value)),
             Expr::Num(value) => Ok(Number::Float(value)),
-            _ => self.error(Diagnostic::new(expr.span, "this is not a number known when compiling")),
+            _ => self.error(
+                Diagnostic::new(expr.span, "this is not a number known when compiling")
+                    .help("constants are made of numbers and other constants"),
+            ),
         }
     }
 }

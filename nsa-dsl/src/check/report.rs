@@ -4,6 +4,7 @@ use super::Checker;
 use super::scope::{Failed, Result, Scope, Value};
 use crate::arena::Trouble;
 use crate::diagnostic::Diagnostic;
+use crate::nearest::nearest;
 use crate::program::*;
 use crate::source::{SourceId, Span};
 
@@ -19,6 +20,7 @@ impl Checker<'_> {
         if let Some(span) = diagnostic.span {
             let place = self.user_place(span);
             if place != span {
+                diagnostic.suggestion = None;
                 let label = match std::mem::take(&mut diagnostic.label) {
                     label if label.is_empty() => "because of this".to_string(),
                     label => label,
@@ -58,11 +60,14 @@ impl Checker<'_> {
         match self.arena.trouble.take() {
             None => Ok(()),
             Some(Trouble::Overflow) => {
-                self.error(Diagnostic::new(span, "an integer constant here does not fit 64 bits"))
+                self.error(Diagnostic::new(span, "an integer constant here does not fit 64 bits").help(
+                    "integers go up to 9223372036854775807; for larger numbers write them with a point, as in `1.0`",
+                ))
             }
             Some(Trouble::Divisor) => self.error(
                 Diagnostic::new(span, "integers are divided by positive constants only")
-                    .label("the divisor is zero or negative"),
+                    .label("the divisor is zero or negative")
+                    .help("for numbers that may be negative, divide floating values: `x / -2.0`"),
             ),
             Some(Trouble::TooLarge) => self.error(
                 Diagnostic::new(span, "the program is too large")
@@ -92,7 +97,7 @@ impl Checker<'_> {
         }
         let mut diagnostic = Diagnostic::new(span, format!("there is no {what} `{name}` here"));
         if let Some(near) = nearest(name, known.iter().map(|name| name.as_str())) {
-            diagnostic = diagnostic.label(format!("did you mean `{near}`?"));
+            diagnostic = diagnostic.did_you_mean(near);
         } else if axes && !known.is_empty() {
             known.dedup();
             diagnostic = diagnostic.label("unknown axis").note(format!("the axes here are {}", list(&known)));
@@ -125,7 +130,25 @@ impl Checker<'_> {
             Kind::Float => "a number",
             Kind::Bool => "a condition",
         };
-        self.error(Diagnostic::new(span, format!("{what} must be {must}")).label(format!("this is {is}")))
+        let help = match (kind, value.kind) {
+            (Kind::Float, _) => "choose between numbers: `if condition { 1.0 } else { 0.0 }`",
+            (Kind::Int, Kind::Float) => "integers are axes, lengths, `i32` tensors and what `+ - * / %` make of them",
+            (Kind::Int, _) => "write the integer itself, such as an axis or a constant",
+            (Kind::Bool, _) => "compare it with something: `x > 0`",
+        };
+        self.error(Diagnostic::new(span, format!("{what} must be {must}")).label(format!("this is {is}")).help(help))
+    }
+}
+
+impl Checker<'_> {
+    /// An axis in words: one that only has a size is called by its place in its tensor.
+    pub(super) fn axis_words(&self, axis: AxisId, tensor: TensorId) -> String {
+        let info = &self.axes[axis.0 as usize];
+        let tensor = &self.tensors[tensor.0 as usize];
+        match tensor.axes.iter().position(|other| *other == axis) {
+            Some(place) if info.anonymous => format!("axis {} of `{}`", place + 1, tensor.name),
+            _ => format!("axis `{}` of `{}`", info.name, tensor.name),
+        }
     }
 }
 
@@ -136,48 +159,5 @@ pub(super) fn list(names: &[String]) -> String {
         [] => "none".to_string(),
         [one] => one.clone(),
         [first @ .., last] => format!("{} and {last}", first.join(", ")),
-    }
-}
-
-/// The known name that is nearest to a misspelt one, if any is near: a third of its letters may differ.
-pub(super) fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let limit = (name.chars().count().max(3) / 3).min(3);
-    known
-        .filter(|other| !other.contains("..") && *other != name)
-        .map(|other| (distance(name, other), other))
-        .filter(|&(distance, other)| distance <= limit && distance < other.chars().count())
-        .min_by_key(|&(distance, _)| distance)
-        .map(|(_, other)| other)
-}
-
-/// Letters to insert, remove or replace; another case of the same letter counts as nothing but breaks no tie.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.to_lowercase().chars().collect(), b.to_lowercase().chars().collect());
-    if a.len().abs_diff(b.len()) > 3 {
-        return usize::MAX;
-    }
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, &x) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, &y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nearest_names() {
-        assert_eq!(nearest("STRYDE", ["BLOCK", "STRIDE"].into_iter()), Some("STRIDE"));
-        assert_eq!(nearest("l", ["L", "x"].into_iter()), Some("L"));
-        assert_eq!(nearest("window", ["gate", "chosen"].into_iter()), None);
-        assert_eq!(distance("kitten", "sitting"), 3);
     }
 }

@@ -113,6 +113,19 @@ impl Analysis {
         guard: Option<ExprId>,
         body: ExprId,
     ) -> FoldPlan {
+        let mut plan = self.guarded(program, axis, guard);
+        if let (Monoid::Sum, Expr::Binary(Binary::Mul, a, b)) = (monoid, program.expr(body))
+            && plan.conditions.is_empty()
+            && self.is_lane(program, *a, axis)
+            && self.is_lane(program, *b, axis)
+        {
+            plan.dot = Some((*a, *b));
+        }
+        plan
+    }
+
+    /// A fold over an axis where a condition holds, but for what it folds.
+    pub fn guarded(&self, program: &Program, axis: AxisId, guard: Option<ExprId>) -> FoldPlan {
         let mut plan = FoldPlan { bounds: vec![], conditions: vec![], dot: None };
         let mut pending: Vec<ExprId> = guard.into_iter().collect();
         while let Some(condition) = pending.pop() {
@@ -126,13 +139,6 @@ impl Analysis {
                 }
                 _ => plan.conditions.push(condition),
             }
-        }
-        if let (Monoid::Sum, Expr::Binary(Binary::Mul, a, b)) = (monoid, program.expr(body))
-            && plan.conditions.is_empty()
-            && self.is_lane(program, *a, axis)
-            && self.is_lane(program, *b, axis)
-        {
-            plan.dot = Some((*a, *b));
         }
         plan
     }

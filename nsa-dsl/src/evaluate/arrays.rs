@@ -291,6 +291,13 @@ pub enum EvalError {
         /// How many there are.
         count: usize,
     },
+    /// More elements than the evaluator keeps.
+    TooLarge {
+        /// The tensor.
+        name: String,
+        /// Its extents in this sequence.
+        shape: Vec<i64>,
+    },
     /// No thread could be started.
     NoThread(String),
 }
@@ -298,6 +305,9 @@ pub enum EvalError {
 impl fmt::Display for EvalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            EvalError::TooLarge { name, shape } => {
+                write!(f, "`{name}` has shape {shape:?}, which is more than the reference evaluator keeps")
+            }
             EvalError::MissingParam(name) => write!(f, "parameter `{name}` is not given"),
             EvalError::UnknownParam(name) => write!(f, "the program has no parameter `{name}`"),
             EvalError::MissingLength(axis) => write!(f, "the lengths of axis `{axis}` are not given"),

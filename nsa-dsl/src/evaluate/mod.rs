@@ -8,6 +8,7 @@
 mod analysis;
 mod arrays;
 mod choices;
+mod condition;
 mod memory;
 mod rows;
 mod sequence;

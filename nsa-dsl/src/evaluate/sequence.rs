@@ -12,6 +12,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 /// Stack of the threads that evaluate: definitions are asked for from inside others.
 const STACK_BYTES: usize = 128 << 20;
 
+/// Most elements of an argument, or of one row of a definition: 8 GB of numbers.
+const MAX_ELEMENTS: usize = 1 << 30;
+/// Most rows of a definition; each takes some memory before it is evaluated.
+const MAX_ROWS: usize = 1 << 26;
+
 /// Elements of a definition for one value of its row axis.
 pub(super) enum Row {
     Real(Box<[f64]>),
@@ -73,28 +78,33 @@ impl<'a> Sequence<'a> {
             let shape: Vec<i64> = tensor.axes.iter().map(|axis| extents[axis.0 as usize]).collect();
             let row = analysis.plans[number].row;
             let mut strides = vec![0; shape.len()];
-            let mut size = 1;
+            let too_large = || EvalError::TooLarge { name: tensor.name.clone(), shape: shape.clone() };
+            let mut size = 1usize;
             for place in (0..shape.len()).rev() {
                 if Some(place) != row {
                     strides[place] = size;
-                    size *= shape[place] as usize;
+                    size =
+                        usize::try_from(shape[place]).ok().and_then(|n| size.checked_mul(n)).ok_or_else(too_large)?;
                 }
+            }
+            let rows = row.map_or(1, |row| shape[row] as usize);
+            if size > MAX_ELEMENTS || rows > MAX_ROWS {
+                return Err(too_large());
             }
             let data = if tensor.source == Source::Param {
                 let runtime = tensor.axes.iter().any(|&axis| program.axis(axis).extent == Extent::Runtime);
                 // Arguments without run-time axes are the same for all sequences.
                 let start = if runtime { offsets[number] } else { 0 };
-                offsets[number] = start + size;
+                let end = start.checked_add(size).ok_or_else(too_large)?;
+                offsets[number] = end;
                 let values = inputs.values(tensor)?;
-                let wrong =
-                    || EvalError::WrongSize { name: tensor.name.clone(), expected: start + size, given: values.len() };
+                let wrong = || EvalError::WrongSize { name: tensor.name.clone(), expected: end, given: values.len() };
                 match values {
-                    Values::Real(all) => Data::Real(all.get(start..start + size).ok_or_else(wrong)?),
-                    Values::Integer(all) => Data::Integer(all.get(start..start + size).ok_or_else(wrong)?),
+                    Values::Real(all) => Data::Real(all.get(start..end).ok_or_else(wrong)?),
+                    Values::Integer(all) => Data::Integer(all.get(start..end).ok_or_else(wrong)?),
                 }
             } else {
-                let count = row.map_or(1, |row| shape[row] as usize);
-                Data::Rows(row, std::iter::repeat_with(OnceLock::new).take(count).collect())
+                Data::Rows(row, std::iter::repeat_with(OnceLock::new).take(rows).collect())
             };
             let all = inputs.lists(tensor);
             given.push(match all {
@@ -178,29 +188,50 @@ impl<'a> Sequence<'a> {
                 Some((place, values)) if Some(place) == *row_place => values.to_vec(),
                 _ => (0..rows.len()).collect(),
             };
-            let next = AtomicUsize::new(0);
-            let work = || {
-                while let Some(&at) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if self.failed.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    self.row(tensor, rows, at);
-                }
-            };
-            let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(wanted.len());
-            std::thread::scope(|scope| {
-                for number in 0..threads {
-                    let thread = std::thread::Builder::new().name("nsa-evaluate".into()).stack_size(STACK_BYTES);
-                    // One thread is enough to go on with.
-                    if let Err(error) = thread.spawn_scoped(scope, work)
-                        && number == 0
-                    {
-                        return Err(EvalError::NoThread(error.to_string()));
-                    }
-                }
-                Ok(())
+            self.parallel(wanted.len(), |number| {
+                self.row(tensor, rows, wanted[number]);
             })?;
         }
+        self.failure()
+    }
+
+    /// The results of `work` for the numbers below `count`, on all processors, with room to evaluate definitions in; an error
+    /// that one of them met.
+    pub fn parallel<T: Send>(&self, count: usize, work: impl Fn(usize) -> T + Sync) -> Result<Vec<T>, EvalError> {
+        let next = AtomicUsize::new(0);
+        let done = Mutex::new(Vec::with_capacity(count));
+        let run = || {
+            let mut own = vec![];
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= count || self.failed.load(Ordering::Relaxed) {
+                    break;
+                }
+                own.push((number, work(number)));
+            }
+            done.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).append(&mut own);
+        };
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(count);
+        std::thread::scope(|scope| {
+            for number in 0..threads {
+                let thread = std::thread::Builder::new().name("nsa-evaluate".into()).stack_size(STACK_BYTES);
+                // One thread is enough to go on with.
+                if let Err(error) = thread.spawn_scoped(scope, run)
+                    && number == 0
+                {
+                    return Err(EvalError::NoThread(error.to_string()));
+                }
+            }
+            Ok(())
+        })?;
+        self.failure()?;
+        let mut done = done.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        done.sort_unstable_by_key(|(number, _)| *number);
+        Ok(done.into_iter().map(|(_, result)| result).collect())
+    }
+
+    /// The first error that evaluation met.
+    fn failure(&self) -> Result<(), EvalError> {
         match &*self.error.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) {
             Some(error) => Err(error.clone()),
             None => Ok(()),

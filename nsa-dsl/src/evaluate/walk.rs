@@ -1,6 +1,6 @@
 //! Expressions at given values of the axes.
 
-use super::analysis::Plan;
+use super::analysis::{FoldPlan, Plan};
 use super::memory::{Allowed, Memory};
 use super::sequence::{Data, Row, Sequence};
 use crate::program::*;
@@ -251,17 +251,9 @@ impl<'s, 'a> Walk<'s, 'a> {
             .filter(|&other| other != axis && guard.is_some_and(|guard| sequence.analysis.depends(guard, other)))
             .map(|axis| (axis, self.at[axis.0 as usize]))
             .collect();
-        let (first, last) = self.range(id, axis);
         let mut values = vec![];
         if let Some(plan) = &sequence.analysis.folds[id.0 as usize] {
-            let before = self.at[axis.0 as usize];
-            for value in first..=last {
-                self.step(axis, value);
-                if plan.conditions.iter().all(|&condition| self.holds(condition)) {
-                    values.push(value as usize);
-                }
-            }
-            self.step(axis, before);
+            self.visit(plan, axis, |value| values.push(value));
         }
         let values: Rc<[usize]> = values.into();
         let now = Allowed { guard: *guard, axis, others, values: values.clone() };
@@ -273,11 +265,27 @@ impl<'s, 'a> Walk<'s, 'a> {
         values
     }
 
+    /// Calls `found` for the values of an axis that a fold visits, in ascending order.
+    pub(super) fn visit(&mut self, plan: &FoldPlan, axis: AxisId, mut found: impl FnMut(usize)) {
+        let (first, last) = self.bounds(plan, axis);
+        let before = self.at[axis.0 as usize];
+        for value in first..=last {
+            self.step(axis, value);
+            if plan.conditions.iter().all(|&condition| self.holds(condition)) {
+                found(value as usize);
+            }
+        }
+        self.step(axis, before);
+    }
+
     /// First and last value that the bounds of a fold allow.
     pub(super) fn range(&mut self, id: ExprId, axis: AxisId) -> (i64, i64) {
         let sequence: &'s Sequence<'a> = self.sequence;
-        let (mut first, mut last) = (0, sequence.extents[axis.0 as usize] - 1);
-        let Some(plan) = &sequence.analysis.folds[id.0 as usize] else { return (0, -1) };
+        sequence.analysis.folds[id.0 as usize].as_ref().map_or((0, -1), |plan| self.bounds(plan, axis))
+    }
+
+    fn bounds(&mut self, plan: &FoldPlan, axis: AxisId) -> (i64, i64) {
+        let (mut first, mut last) = (0, self.sequence.extents[axis.0 as usize] - 1);
         for bound in &plan.bounds {
             let mut rest = bound.constant;
             for &(atom, coefficient) in &bound.rest {

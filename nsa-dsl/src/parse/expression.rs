@@ -167,16 +167,25 @@ fn number(context: &Context, input: ParseStream) -> Parsed<Expr> {
     match input.parse::<syn::Lit>() {
         Ok(syn::Lit::Int(literal)) if literal.suffix().is_empty() => match literal.base10_parse::<i64>() {
             Ok(value) => node(ExprKind::Int(value), span),
-            Err(_) => wrong("this integer does not fit 64 bits".into()),
+            Err(_) => wrong(format!("this integer does not fit 64 bits: the largest is {}", i64::MAX)),
         },
-        Ok(syn::Lit::Float(literal)) if literal.suffix().is_empty() => match literal.base10_parse::<f64>() {
-            Ok(value) if value.is_finite() => node(ExprKind::Num(value), span),
-            _ => wrong("this number does not fit 64 bits".into()),
-        },
-        Ok(syn::Lit::Int(_) | syn::Lit::Float(_)) => wrong("numbers have no type suffix here".into()),
-        Ok(_) => wrong("expected a number".into()),
+        Ok(syn::Lit::Float(literal)) if literal.suffix().is_empty() => {
+            match literal.base10_parse::<f64>() {
+                Ok(value) if value.is_finite() => node(ExprKind::Num(value), span),
+                _ => Err(Diagnostic::new(span, "this number is beyond the largest of 64 bits")
+                    .help("write `inf` for infinity")),
+            }
+        }
+        Ok(syn::Lit::Int(literal)) => suffix(span, literal.base10_digits(), literal.suffix()),
+        Ok(syn::Lit::Float(literal)) => suffix(span, literal.base10_digits(), literal.suffix()),
+        Ok(_) => wrong("expected a number: programs have no strings or characters".into()),
         Err(error) => wrong(error.to_string()),
     }
+}
+
+fn suffix(span: Span, digits: &str, suffix: &str) -> Parsed<Expr> {
+    Err(Diagnostic::new(span, format!("numbers have no type: `{suffix}` cannot follow one"))
+        .help(format!("write `{digits}`")))
 }
 
 fn parenthesis(context: &Context, input: ParseStream) -> Parsed<Expr> {
@@ -205,7 +214,7 @@ fn conditional(context: &Context, input: ParseStream) -> Parsed<Expr> {
         let yes = expression(context, &content)?;
         end(context, &content)?;
         if !input.peek(Token![else]) {
-            return context.expected(input, "`else`: every `if` has a value either way");
+            return context.expected(input, "`else`");
         }
         word(context, input);
         let (no, span) = if input.peek(Token![if]) {
@@ -226,6 +235,9 @@ fn cast(context: &Context, input: ParseStream) -> Parsed<Expr> {
     let start = word(context, input);
     let (content, span) = group!(context, input, parenthesized, Paren, "`(`");
     let value = expression(context, &content)?;
+    if !content.peek(Token![,]) {
+        return Err(Diagnostic::new(start.to(span), "`cast` takes a value and a type").help("write `cast(x, f16)`"));
+    }
     punctuation!(context, &content, ,)?;
     let dtype = dtype(context, &content)?;
     end(context, &content)?;
@@ -247,12 +259,16 @@ fn fold(context: &Context, input: ParseStream, kind: FoldKind) -> Parsed<Expr> {
     let (content, bracket) = group!(context, input, bracketed, Bracket, "`[`");
     let axes = list(context, &content, |context, input| axis(context, input, false))?;
     if axes.is_empty() {
-        return Err(Diagnostic::new(bracket, format!("`{}` needs an axis", kind.name())));
+        return Err(Diagnostic::new(bracket, format!("`{}` needs an axis", kind.name()))
+            .help(format!("name the axis to go along: `{}[axis]`", kind.name())));
     }
     if matches!(kind, FoldKind::Softmax | FoldKind::LogSumExp) {
         // These read as calls: what follows the bracket is not part of them.
         if !input.peek(syn::token::Paren) {
-            return context.expected(input, "`(`");
+            let name = kind.name();
+            let missing: Parsed<Expr> = context.expected(input, &format!("`(` after `{name}[..]`"));
+            return missing
+                .map_err(|error| error.help(format!("its operand stands in round brackets: `{name}[axis](x)`")));
         }
         let body = parenthesis(context, input)?;
         let span = start.to(body.span);

@@ -26,8 +26,7 @@ pub(super) fn name(context: &Context, input: ParseStream, what: &str) -> Parsed<
         Ok(ident) if syn::parse_str::<syn::Ident>(&ident.to_string()).is_ok() => {
             Ok(Name { text: ident.unraw().to_string(), span })
         }
-        _ => Err(Diagnostic::new(span, format!("`{ident}` is a reserved word"))
-            .label(format!("expected {what}"))
+        _ => Err(Diagnostic::new(span, format!("`{ident}` is a reserved word, and cannot be {what}"))
             .help("choose another name")),
     }
 }
@@ -112,7 +111,7 @@ fn skip_documentation(context: &Context, input: ParseStream) -> Parsed<()> {
         }
         let (content, _) = group!(context, input, bracketed, Bracket, "a comment");
         if peek_word(&content).as_deref() != Some("doc") {
-            return Err(Diagnostic::new(span, "programs have no attributes"));
+            return Err(Diagnostic::new(span, "programs have no attributes").help("remove it"));
         }
         // The words are for readers of the source.
         let _: proc_macro2::TokenStream = content.parse().map_err(|error| Diagnostic::new(span, error.to_string()))?;
@@ -173,7 +172,7 @@ fn function_param(context: &Context, input: ParseStream) -> Parsed<FunctionParam
             }
         })?;
         if items.iter().filter(|item| matches!(item, PatternItem::Rest(_))).count() > 1 {
-            return Err(Diagnostic::new(span, "a pattern has at most one `..`"));
+            return Err(Diagnostic::new(span, "a pattern has at most one `..`").help("name the axes between"));
         }
         pattern = Some(items);
     }
@@ -227,7 +226,8 @@ fn declaration(context: &Context, input: ParseStream) -> Parsed<Declaration> {
 pub(super) fn axis(context: &Context, input: ParseStream, sizes: bool) -> Parsed<AxisDeclaration> {
     if peek_word(input).is_none() {
         if !sizes {
-            return context.expected(input, "an axis name");
+            let missing: Parsed<AxisDeclaration> = context.expected(input, "an axis name");
+            return missing.map_err(|error| error.help("a new axis has a name and an extent: `j < 4`"));
         }
         return expression::sum(context, input).map(AxisDeclaration::Size);
     }
@@ -237,8 +237,9 @@ pub(super) fn axis(context: &Context, input: ParseStream, sizes: bool) -> Parsed
     }
     let name = name(context, input, "an axis name")?;
     if input.peek(Token![<=]) {
-        return Err(Diagnostic::new(context.here(input), "an axis has as many values as its extent says: 0, 1, ...")
-            .label("write `<`"));
+        return Err(Diagnostic::new(context.here(input), format!("the extent of axis `{}` follows `<`", name.text))
+            .label("write `<`")
+            .help("`j < 4` has the 4 values 0, 1, 2 and 3"));
     }
     if input.peek(Token![<]) {
         punctuation!(context, input, <)?;
@@ -258,8 +259,12 @@ fn ends_after_one(input: ParseStream) -> bool {
 pub(super) fn dtype(context: &Context, input: ParseStream) -> Parsed<DType> {
     let name = name(context, input, "a type: `bf16`, `f16`, `f32` or `i32`")?;
     DType::by_name(&name.text).ok_or_else(|| {
-        Diagnostic::new(name.span, format!("there is no type `{}`", name.text))
-            .label("expected `bf16`, `f16`, `f32` or `i32`")
+        let wrong = Diagnostic::new(name.span, format!("there is no type `{}`", name.text));
+        let types = "the types are `bf16`, `f16`, `f32` and `i32`";
+        match crate::nearest::nearest(&name.text, ["bf16", "f16", "f32", "i32"].into_iter()) {
+            Some(near) => wrong.did_you_mean(near).note(types),
+            None => wrong.label(types),
+        }
     })
 }
 

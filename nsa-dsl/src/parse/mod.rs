@@ -4,6 +4,7 @@
 
 mod expression;
 mod item;
+mod unreadable;
 
 use crate::ast::File;
 use crate::diagnostic::Diagnostic;
@@ -95,10 +96,9 @@ impl Drop for TextOnly {
 
 fn parse_here(text: &str, source: SourceId) -> Result<File, Diagnostic> {
     let context = Context { source, end: text.len() as u32, depth: Cell::new(0), error: RefCell::new(None) };
-    let stream: TokenStream = text.parse().map_err(|error: proc_macro2::LexError| {
-        Diagnostic::new(context.span(error.span()), "this cannot be read")
-            .label("a bracket without its partner, an open comment or string, or an unknown character")
-    })?;
+    let stream: TokenStream = text
+        .parse()
+        .map_err(|error: proc_macro2::LexError| unreadable::diagnose(text, source, context.span(error.span())))?;
     if let Some(span) = first_too_deep(stream.clone()) {
         return Err(nested_too_deeply(context.span(span)));
     }
@@ -142,9 +142,9 @@ pub(crate) fn print_tokens(tokens: &TokenStream) -> Result<String, Diagnostic> {
 fn visit_tokens(stream: TokenStream, mut visit: impl FnMut(proc_macro2::Span, usize)) {
     // Not recursive: this is what finds out how deep the nesting is.
     let mut open = vec![(stream.into_iter(), None)];
-    while !open.is_empty() {
+    loop {
         let depth = open.len();
-        let (level, close) = open.last_mut().expect("not empty");
+        let Some((level, close)) = open.last_mut() else { break };
         match level.next() {
             Some(TokenTree::Group(group)) => {
                 visit(group.span_open(), depth);
@@ -205,17 +205,35 @@ impl Context {
             Some((TokenTree::Group(group), _)) => self.span(group.span_open()),
             _ => self.here(input),
         };
-        let mut diagnostic =
-            Diagnostic::new(span, format!("expected {what}, found {found}")).label(format!("expected {what}"));
+        let mut diagnostic = Diagnostic::new(span, format!("expected {what}, found {found}"));
         diagnostic.help = match found.as_str() {
             "`where`" => Some(
                 "`where` follows the operand of a fold, as in `sum[axis] x where p`; elsewhere write \
                  `if p { x } else { 0.0 }`"
                     .into(),
             ),
+            _ if what == "`->`" => Some("the results follow the parameters: `-> name[axes]`".into()),
+            _ if what == "`;`" => Some("definitions and constants end with `;`".into()),
+            _ if what == "the value of the body" => {
+                Some("the last expression is the value, without a `;`: `{ let a = ...; a }`".into())
+            }
+            _ if what == "`else`" => Some("every `if` has a value either way: `if p { x } else { y }`".into()),
+            "the end" if what == "an expression" => Some("something is missing after the operator".into()),
             "`;`" if what == "the end of the body" => Some("the last expression is the value: it has no `;`".into()),
             "`=`" => Some("comparison is `==`; a definition begins with `let`".into()),
+            "`let`" if what.starts_with("`const`") => Some(
+                "`let` stands inside the braces of a kernel or a function; at the top, constants begin with `const`"
+                    .into(),
+            ),
+            _ if what.starts_with("`const`") => {
+                let word = found.trim_matches('`');
+                let near = crate::nearest::nearest(word, ["const", "element", "fn", "kernel"].into_iter());
+                near.map(|near| format!("did you mean `{near}`?"))
+            }
             "`&`" | "`|`" => Some("conditions are joined by `&&` and `||`".into()),
+            _ if what == "the end of the body" => {
+                Some("a body has one value: put an operator between, or define the first with `let`".into())
+            }
             _ => None,
         };
         Err(diagnostic)

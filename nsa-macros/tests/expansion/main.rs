@@ -1,5 +1,6 @@
 //! What `nsa_kernel!` makes of programs, where its errors point, and when it is expanded anew: in crates outside the workspace.
 
+mod prebuilt;
 mod rebuild;
 mod user;
 

@@ -42,7 +42,12 @@ impl Crate {
 
     /// Writes one of its files.
     pub fn write(&self, file: &str, text: &str) {
-        std::fs::write(self.folder.join(file), text).expect("written");
+        self.write_bytes(file, text.as_bytes());
+    }
+
+    /// Writes one of its files that is no text.
+    pub fn write_bytes(&self, file: &str, bytes: &[u8]) {
+        std::fs::write(self.folder.join(file), bytes).expect("written");
     }
 
     fn run(&self) -> Output {

@@ -14,6 +14,8 @@ use inkwell::FloatPredicate;
 
 /// Independent partial results of a reduction: as many as hide the latency of an addition.
 const PARTIALS: u32 = 4;
+/// Exponentials per iteration of a softmax: the loop itself then costs little beside them.
+const EXPONENTIALS: u32 = 4;
 
 impl<'c> Lower<'_, 'c> {
     /// `var = expr` at every element.
@@ -21,6 +23,10 @@ impl<'c> Lower<'_, 'c> {
         let variable = self.variable(var)?;
         if !self.scratch.row_lanes {
             return self.set_along_columns(var, expr);
+        }
+        if self.scratch.forms.lines[var as usize] {
+            let value = self.real_value(expr)?;
+            return self.fill_lines(var, value);
         }
         match (&variable.columns, variable.rows) {
             (None, false) => self.set_one(var, None, expr),
@@ -39,6 +45,11 @@ impl<'c> Lower<'_, 'c> {
                 Ok(())
             }
         }
+    }
+    /// A number that is the same for the whole block.
+    fn real_value(&self, expr: Id) -> Result<Value<'c>, EmitError> {
+        let element = self.element(1, Rows::Block, None);
+        Evaluator::new(self.e, self.plan, self.facts, &element).plain(expr)
     }
     fn set_one(&self, var: Var, column: Option<(&Span, Value<'c>)>, expr: Id) -> Result<(), EmitError> {
         let e = self.e;
@@ -253,13 +264,18 @@ impl<'c> Lower<'_, 'c> {
                     e.select(e.fcmp(FloatPredicate::OEQ, *m, lowest), e.f32_like(*m, 0.0), *m)
                 })
                 .collect();
-            let open = e.begin_loop(e.i64(0), e.i64(columns.count.into()), 1, &[]);
+            let together = [EXPONENTIALS / self.vectors(), 1].into_iter().find(|n| columns.count.is_multiple_of(*n));
+            let together = together.unwrap_or(1);
+            let open = e.begin_loop(e.i64(0), e.i64(columns.count.into()), together.into(), &[]);
             let pointer = e.offset(start, e.mul(open.index, e.i64(self.panel_bytes())));
-            let mut weights = Vec::new();
-            for (s, m) in self.load_panel(pointer).iter().zip(&base) {
-                weights.push(math::exp2(e, e.fmul(e.fsub(*s, *m), scale))?);
+            for column in 0..i64::from(together) {
+                let pointer = e.offset(pointer, e.i64(column * self.panel_bytes()));
+                let mut weights = Vec::new();
+                for (s, m) in self.load_panel(pointer).iter().zip(&base) {
+                    weights.push(math::exp2(e, e.fmul(e.fsub(*s, *m), scale))?);
+                }
+                self.store_panel(&weights, pointer);
             }
-            self.store_panel(&weights, pointer);
             e.end_loop(open, &[]);
             self.rescale_panel(rescale, row, &old, &new, &base, scale)
         })
@@ -288,6 +304,11 @@ impl<'c> Lower<'_, 'c> {
             factors.push(math::exp2(e, e.fmul(e.fsub(*a, *m), scale))?);
         }
         for var in rescale {
+            if self.scratch.forms.lines[*var as usize] {
+                // Panels are one vector where there are such variables.
+                self.rescale_lines(*var, row, factors[0])?;
+                continue;
+            }
             let columns = self.variable(*var)?.columns.as_ref().map_or(1, |c| c.count);
             let start = self.panel(*var, row)?;
             let open = e.begin_loop(e.i64(0), e.i64(columns.into()), 1, &[]);

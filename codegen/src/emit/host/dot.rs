@@ -1,4 +1,4 @@
-//! Contractions by register blocks.
+//! Contractions by register blocks, of f32 values; those of bf16 in matrix registers are in module `matrix`.
 //!
 //! A register block is one panel of rows against a few columns. Per value of the depth it reads the panel's vectors and
 //! broadcasts one scalar per column: with AVX2, 2 vectors and 6 broadcasts for 12 fused multiply-adds, which two load ports
@@ -9,6 +9,7 @@
 //! exact ones.
 
 use super::EmitError;
+use super::forms::Form;
 use super::layout::{padded, tile_stride};
 use super::lower::Lower;
 use crate::emit::llvm::Value;
@@ -44,6 +45,9 @@ impl<'c> Lower<'_, 'c> {
         accumulate: bool,
     ) -> Result<(), EmitError> {
         let e = self.e;
+        if self.scratch.forms.tiles.get(b as usize).is_some_and(|form| *form != Form::Floats) {
+            return self.dot_in_matrices(var, a, b, depth, accumulate);
+        }
         let Some(columns) = &self.variable(var)?.columns else {
             return Err(EmitError::Plan("a contraction into a variable without columns".into()));
         };

@@ -1,8 +1,9 @@
 //! The environment of scalar terms: where an element's coordinates and values come from.
 
 use super::block::constant;
-use super::layout::padded;
+use super::layout::{halves, padded};
 use super::lower::Lower;
+use super::matrix::stored_column;
 use super::{EmitError, math};
 use crate::emit::llvm::Value;
 use crate::emit::scalar::{Environment, Math, Scalar, View};
@@ -159,6 +160,12 @@ impl<'c> Environment<'c> for Element<'_, '_, 'c> {
                 if self.turned || !k.scratch.row_lanes {
                     let base = if k.scratch.row_lanes { k.scratch.turned[number as usize] } else { base };
                     k.at(base, e.add(e.mul(row, e.i64(stride.into())), at), 4)
+                } else if k.scratch.forms.lines[number as usize] {
+                    if vector {
+                        return Err(EmitError::Plan(format!("accumulator %{number} is read in vectors")));
+                    }
+                    let line = e.mul(row, e.i64(halves(stride).into()));
+                    k.at(base, e.add(line, stored_column(e, at)), 4)
                 } else if column_lanes {
                     return Err(EmitError::Plan(format!("variable %{number} is read along its columns")));
                 } else {
@@ -206,6 +213,7 @@ impl<'c> Environment<'c> for Element<'_, '_, 'c> {
         math::call(self.lower.e, function, x)
     }
     fn converts(&self, dtype: Type) -> bool {
+        // The instruction that rounds to bf16 makes subnormal numbers 0, which results may not become.
         dtype == Type::F16 && self.lower.isa.has_f16_conversions()
     }
 }

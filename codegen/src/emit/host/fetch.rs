@@ -5,6 +5,7 @@
 
 use super::EmitError;
 use super::element::Rows;
+use super::forms::Form;
 use super::layout::{padded, tile_stride};
 use super::lower::Lower;
 use crate::emit::llvm::Value;
@@ -24,6 +25,7 @@ impl<'a, 'c> Lower<'a, 'c> {
             return Err(EmitError::Plan(format!("no tile {number}")));
         };
         match &tile.slow {
+            _ if self.scratch.forms.tiles[number as usize] != Form::Floats => self.fetch_halves(number, tile),
             TileAxis::Rows => self.fetch_rows(number, tile),
             TileAxis::Span(slow) => {
                 let e = self.e;
@@ -104,7 +106,7 @@ impl<'a, 'c> Lower<'a, 'c> {
     }
 
     /// The address of the first element of a row of a tile that is copied, and its buffer.
-    fn row_address(
+    pub(super) fn row_address(
         &self,
         tile: &Tile,
         slow: Option<(AxisName, Value<'c>)>,
@@ -117,7 +119,7 @@ impl<'a, 'c> Lower<'a, 'c> {
     }
 
     /// The tile that is fetched after this one in the innermost loop, and where it begins; None where that is not known.
-    fn next_tile(&self, number: u32) -> Option<(&'a Tile, Value<'c>)> {
+    pub(super) fn next_tile(&self, number: u32) -> Option<(&'a Tile, Value<'c>)> {
         let open = self.loops.last()?;
         let place = open.fetches.iter().position(|tile| *tile == number)?;
         let (next, base) = match open.fetches.get(place + 1) {
@@ -130,7 +132,7 @@ impl<'a, 'c> Lower<'a, 'c> {
     }
 
     /// Has a row of a tile brought into the second-level cache. It need not exist: nothing is read.
-    fn prefetch_row(&self, tile: &Tile, value: Value<'c>) -> Result<(), EmitError> {
+    pub(super) fn prefetch_row(&self, tile: &Tile, value: Value<'c>) -> Result<(), EmitError> {
         let e = self.e;
         let TileAxis::Span(slow) = &tile.slow else { return Ok(()) };
         let (view, first) = self.row_address(tile, Some((slow.axis, value)), Rows::Block)?;
@@ -163,6 +165,9 @@ impl<'a, 'c> Lower<'a, 'c> {
 
     /// Copies a variable with rows and columns to `[row][column]`.
     pub(super) fn turn_variable(&self, var: Var) -> Result<(), EmitError> {
+        if self.scratch.forms.lines[var as usize] {
+            return self.order_columns(var);
+        }
         let columns = self.variable(var)?.columns.as_ref().map_or(1, |c| padded(c.count));
         let (from, to) = (self.scratch.variables[var as usize], self.scratch.turned[var as usize]);
         self.turn(from, to, columns, Turn::FromPanels);
@@ -170,7 +175,7 @@ impl<'a, 'c> Lower<'a, 'c> {
     }
 
     /// Copies between `[row][column]` and panels, a square of one vector's width at a time.
-    fn turn(&self, from: u64, to: u64, columns: u32, direction: Turn) {
+    pub(super) fn turn(&self, from: u64, to: u64, columns: u32, direction: Turn) {
         let e = self.e;
         let lanes = self.scratch.lanes;
         let rows = e.begin_loop(e.i64(0), e.i64(self.scratch.padded_rows.into()), lanes.into(), &[]);
@@ -200,7 +205,7 @@ impl<'a, 'c> Lower<'a, 'c> {
     }
 
     /// The transpose of a square of lanes, by interleaving vectors at halving distance.
-    fn transposed(&self, mut vectors: Vec<Value<'c>>) -> Vec<Value<'c>> {
+    pub(super) fn transposed(&self, mut vectors: Vec<Value<'c>>) -> Vec<Value<'c>> {
         let lanes = self.scratch.lanes;
         // Swapping blocks of `half` between vectors `half` apart transposes the grid of blocks, level by level.
         let mut half = lanes / 2;
@@ -220,7 +225,7 @@ impl<'a, 'c> Lower<'a, 'c> {
 
 /// Which way [`Lower::turn`] copies.
 #[derive(Clone, Copy)]
-enum Turn {
+pub(super) enum Turn {
     ToPanels,
     FromPanels,
 }

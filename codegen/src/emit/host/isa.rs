@@ -1,6 +1,9 @@
 //! Instruction sets that a kernel is emitted for.
 
+use super::forms::Forms;
 use crate::emit::llvm::Machine;
+use crate::plan::{Kernel, Plan};
+use nsa_artifact::HostIsa;
 
 /// An instruction set: a feature level of a CPU architecture.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -11,13 +14,15 @@ pub enum Isa {
     Avx2,
     /// As [`Isa::Avx2`], with AVX-512 F, BW, DQ and VL.
     Avx512,
+    /// As [`Isa::Avx512`], with AVX-512 BF16, and AMX tiles of bf16.
+    Amx,
     /// 64-bit Arm with NEON.
     Aarch64,
 }
 
 impl Isa {
     /// All instruction sets.
-    pub const ALL: [Isa; 4] = [Isa::X86_64, Isa::Avx2, Isa::Avx512, Isa::Aarch64];
+    pub const ALL: [Isa; 5] = [Isa::X86_64, Isa::Avx2, Isa::Avx512, Isa::Amx, Isa::Aarch64];
 
     /// The name that symbols carry.
     pub fn name(self) -> &'static str {
@@ -25,34 +30,22 @@ impl Isa {
             Isa::X86_64 => "x86_64",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
+            Isa::Amx => "amx",
             Isa::Aarch64 => "aarch64",
         }
     }
     /// The instruction sets of a machine, weakest first; none for a GPU.
     pub fn of(machine: Machine) -> &'static [Isa] {
         match machine {
-            Machine::X86_64 => &[Isa::X86_64, Isa::Avx2, Isa::Avx512],
+            Machine::X86_64 => &[Isa::X86_64, Isa::Avx2, Isa::Avx512, Isa::Amx],
             Machine::Aarch64 => &[Isa::Aarch64],
             Machine::Sm80 | Machine::Sm90a => &[],
         }
     }
     /// The strongest instruction set that the running CPU has.
-    #[cfg(target_arch = "x86_64")]
     pub fn detect() -> Isa {
-        macro_rules! has {
-            ($($feature:tt),*) => { $(std::arch::is_x86_feature_detected!($feature))&&* };
-        }
-        let avx2 = has!("avx2", "fma", "f16c", "bmi1", "bmi2");
-        match avx2 && has!("avx512f", "avx512bw", "avx512dq", "avx512vl") {
-            true => Isa::Avx512,
-            false if avx2 => Isa::Avx2,
-            false => Isa::X86_64,
-        }
-    }
-    /// The strongest instruction set that the running CPU has.
-    #[cfg(not(target_arch = "x86_64"))]
-    pub fn detect() -> Isa {
-        Isa::Aarch64
+        let best = HostIsa::detected().last().and_then(|known| Isa::ALL.into_iter().find(|i| i.name() == known.name()));
+        best.unwrap_or(if cfg!(target_arch = "x86_64") { Isa::X86_64 } else { Isa::Aarch64 })
     }
     /// Function attributes that switch the instruction set on.
     pub(super) fn attributes(self) -> &'static [(&'static str, &'static str)] {
@@ -66,6 +59,15 @@ impl Isa {
                 ("prefer-vector-width", "512"),
                 ("min-legal-vector-width", "512"),
             ],
+            Isa::Amx => &[
+                ("target-cpu", "x86-64"),
+                (
+                    "target-features",
+                    "+amx-tile,+amx-bf16,+avx512bf16,+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx2,+fma,+f16c,+bmi,+bmi2",
+                ),
+                ("prefer-vector-width", "512"),
+                ("min-legal-vector-width", "512"),
+            ],
             Isa::Aarch64 => &[("target-cpu", "generic"), ("target-features", "+neon")],
         }
     }
@@ -74,7 +76,7 @@ impl Isa {
         match self {
             Isa::X86_64 | Isa::Aarch64 => 4,
             Isa::Avx2 => 8,
-            Isa::Avx512 => 16,
+            Isa::Avx512 | Isa::Amx => 16,
         }
     }
     /// Vector registers of accumulators in a register block. The rest hold operands: of 16 registers 12 accumulate, of 32
@@ -82,7 +84,24 @@ impl Isa {
     pub(super) fn accumulators(self) -> u32 {
         match self {
             Isa::X86_64 | Isa::Avx2 => 12,
-            Isa::Avx512 | Isa::Aarch64 => 24,
+            Isa::Avx512 | Isa::Amx | Isa::Aarch64 => 24,
+        }
+    }
+    /// Whether contractions of bf16 can run in matrix registers.
+    pub(super) fn has_matrix_registers(self) -> bool {
+        self == Isa::Amx
+    }
+    /// Whether a kernel's code differs from that for the next weaker instruction set.
+    pub(super) fn has_own(self, plan: &Plan, kernel: &Kernel) -> bool {
+        !self.has_matrix_registers() || Forms::new(plan, kernel, self).matrix()
+    }
+    /// The next weaker instruction set; the weakest itself has none below.
+    pub(super) fn weaker(self) -> Isa {
+        match self {
+            Isa::Amx => Isa::Avx512,
+            Isa::Avx512 => Isa::Avx2,
+            Isa::Avx2 | Isa::X86_64 => Isa::X86_64,
+            Isa::Aarch64 => Isa::Aarch64,
         }
     }
     /// Whether one instruction converts between f16 and f32.

@@ -1,6 +1,6 @@
 //! Running a plan in the process that compiled it.
 
-use super::{HostKernel, Isa, PASSES, module};
+use super::{HostKernel, Isa, PASSES, Which, module};
 use crate::emit::EmitError;
 use crate::emit::llvm::{Machine, run_passes};
 use crate::plan::Plan;
@@ -59,7 +59,7 @@ pub fn jit(plan: &Plan, isa: Option<Isa>) -> Result<JitModule, EmitError> {
 }
 
 fn build(context: &Context, plan: &Plan, machine: Machine, isa: Isa) -> Result<(Engine, Vec<HostKernel>), EmitError> {
-    let (emitter, kernels) = module(context, plan, machine, "jit", isa)?;
+    let (emitter, kernels) = module(context, plan, machine, "jit", isa, Which::All)?;
     run_passes(&emitter.module, &machine.target_machine()?, PASSES)?;
     Ok((Engine::new(emitter.module)?, kernels))
 }

@@ -7,9 +7,22 @@
 //! vectors.
 //!
 //! In a [`Layout::Elements`] kernel the columns are the lanes and variables are `[row][column]`.
+//!
+//! Where contractions run in matrix registers (module `forms`), their operands are bf16 instead:
+//!
+//! | operand | lies as |
+//! |---|---|
+//! | tile, [`Form::Lines`] | `[slow][fast]` |
+//! | tile, [`Form::Pairs`] | `[slow / 2][fast][2]`, groups of 32 fast values in the order of [`in_pairs`] |
+//! | row tile, [`Form::Lines`] | `[row][fast]` |
+//! | row tile, [`Form::Pairs`] | `[panel][fast / 2][row of the panel][2]` |
+//!
+//! Lines and pairs are whole matrix registers: the depth is padded to 32 with zeros, so that what is added is 0. Accumulators
+//! (`Forms::lines`) are f32 `[row][column]`, their columns in the order of the tile that they came from.
 
+use super::forms::{Form, Forms};
 use super::isa::Isa;
-use crate::plan::{Kernel, Layout, Stage, Tile, TileAxis};
+use crate::plan::{Kernel, Layout, Plan, Stage, Tile, TileAxis};
 
 /// Offsets into scratch memory (bytes, multiples of 64) and the sizes that follow from the instruction set.
 #[derive(Clone, Debug)]
@@ -30,7 +43,7 @@ pub(super) struct Scratch {
     pub inside: u64,
     /// Per variable: `f32`.
     pub variables: Vec<u64>,
-    /// Per tile: `f32`; see [`Scratch::tile_stride`].
+    /// Per tile: `f32` (see [`tile_stride`]) or bf16, as its form says.
     pub tiles: Vec<u64>,
     /// Per stage: `f32[row combination][column mod width]`.
     pub stages: Vec<u64>,
@@ -38,8 +51,17 @@ pub(super) struct Scratch {
     pub lists: Vec<u64>,
     /// Per variable that stores may turn: `f32[padded_rows][columns]`.
     pub turned: Vec<u64>,
-    /// `f32[padded_rows][fast]` where row tiles are evaluated before they are turned.
+    /// `f32[padded_rows][fast]` where row tiles are evaluated before they are turned; bf16 lines of tiles before they are
+    /// paired.
     pub untiled: u64,
+    /// The forms of tiles and variables.
+    pub forms: Forms,
+    /// The first factor of a contraction in matrix registers, one panel of it in bf16, where it is a variable.
+    pub first: u64,
+    /// `f32[panel]`: factors of rows.
+    pub factors: u64,
+    /// 64 bytes: what the matrix registers are set to.
+    pub configuration: u64,
     /// All of it.
     pub bytes: u64,
 }
@@ -49,17 +71,40 @@ pub(super) fn padded(columns: u32) -> u32 {
     columns.next_multiple_of(16)
 }
 
+/// Lines of a matrix register, and f32 or pairs per line.
+pub(super) const LINES: u32 = 16;
+/// bf16 values per line of a matrix register.
+pub(super) const HALVES: u32 = 32;
+
+/// Values rounded up to whole lines of bf16.
+pub(super) fn halves(count: u32) -> u32 {
+    count.next_multiple_of(HALVES)
+}
+
+/// Where a column is stored in a line of pairs, for every column of a group of 32: the order in which interleaving the
+/// 128-bit parts of two vectors leaves them.
+pub(super) fn in_pairs() -> [u32; HALVES as usize] {
+    std::array::from_fn(|column| {
+        let column = column as u32;
+        let (part, upper, within) = (column / 8, column % 8 / 4, column % 4);
+        upper * LINES + part * 4 + within
+    })
+}
+
 impl Scratch {
-    pub fn new(kernel: &Kernel, isa: Isa) -> Self {
+    pub fn new(plan: &Plan, kernel: &Kernel, isa: Isa) -> Self {
         let rows = kernel.row_count().max(1);
         let row_lanes = matches!(kernel.layout, Layout::Fragments { .. });
+        let forms = Forms::new(plan, kernel, isa);
         // Fewer rows than lanes: narrower vectors waste less.
         let lanes = match row_lanes {
+            _ if forms.matrix() => LINES,
             true => isa.lanes().min(rows.next_power_of_two().max(4)),
             false => isa.lanes(),
         };
         let panel = match () {
             () if !row_lanes => 1,
+            () if forms.matrix() => LINES,
             // Two vectors per panel, unless that pads by more than an eighth.
             () if u64::from(rows.next_multiple_of(2 * lanes)) * 8 <= u64::from(rows.next_multiple_of(lanes)) * 9 => {
                 2 * lanes
@@ -80,6 +125,10 @@ impl Scratch {
             lists: vec![],
             turned: vec![],
             untiled: 0,
+            forms,
+            first: 0,
+            factors: 0,
+            configuration: 0,
             bytes: 0,
         };
         scratch.place(kernel);
@@ -99,24 +148,43 @@ impl Scratch {
             self.coordinates.push(at);
         }
         self.inside = self.take(rows, 4);
-        for variable in &kernel.variables {
-            let columns = variable.columns.as_ref().map_or(1, |c| u64::from(padded(c.count)));
+        for (number, variable) in kernel.variables.iter().enumerate() {
+            let width = if self.forms.lines[number] { halves } else { padded };
+            let columns = variable.columns.as_ref().map_or(1, |c| u64::from(width(c.count)));
             let at = self.take(columns * if variable.rows { rows } else { 1 }, 4);
             self.variables.push(at);
         }
-        let mut widest = 0;
-        for tile in &kernel.tiles {
-            let elements = match &tile.slow {
-                TileAxis::Rows => {
-                    widest = widest.max(padded(tile.fast.count));
-                    rows * u64::from(padded(tile.fast.count))
+        let mut untiled = 0;
+        for (number, tile) in kernel.tiles.iter().enumerate() {
+            let fast = u64::from(padded(tile.fast.count));
+            let bytes = match (&tile.slow, self.forms.tiles[number]) {
+                (TileAxis::Rows, Form::Floats) => {
+                    untiled = untiled.max(rows * fast * 4);
+                    rows * fast * 4
                 }
-                TileAxis::Span(slow) => u64::from(slow.count) * u64::from(tile_stride(tile)),
+                (TileAxis::Span(slow), Form::Floats) => u64::from(slow.count) * u64::from(tile_stride(tile)) * 4,
+                (axis, form) => {
+                    let lines = match axis {
+                        TileAxis::Rows => rows,
+                        TileAxis::Span(slow) => u64::from(halves(slow.count)),
+                    };
+                    let bytes = lines * u64::from(halves(tile.fast.count)) * 2;
+                    if form == Form::Pairs {
+                        untiled = untiled.max(bytes);
+                    }
+                    bytes
+                }
             };
-            let at = self.take(elements, 4);
+            let at = self.take(bytes, 1);
             self.tiles.push(at);
         }
-        self.untiled = self.take(rows * u64::from(widest), 4);
+        self.untiled = self.take(untiled, 1);
+        if self.forms.matrix() {
+            let depth = kernel.variables.iter().filter_map(|v| v.columns.as_ref()).map(|c| halves(c.count)).max();
+            self.first = self.take(u64::from(LINES) * u64::from(depth.unwrap_or(0)), 2);
+            self.factors = self.take(LINES.into(), 4);
+            self.configuration = self.take(64, 1);
+        }
         for stage in &kernel.stages {
             let at = self.take(stage_rows(stage) * u64::from(stage.columns.count), 4);
             self.stages.push(at);

@@ -42,6 +42,8 @@ pub(super) struct Lower<'a, 'c> {
     pub memory: Value<'c>,
     pub block: Block<'c>,
     pub loops: Vec<Open<'c>>,
+    /// Per tile of lines: where its lines are, if not in scratch memory, and the bytes from one to the next (`i64`).
+    pub borrowed: Vec<Option<(Value<'c>, Value<'c>)>>,
 }
 
 impl<'a, 'c> Lower<'a, 'c> {

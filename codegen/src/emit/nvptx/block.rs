@@ -4,6 +4,7 @@
 //! address and the strides of all its axes but the last (see the documentation of `nsa-artifact`).
 
 use super::instructions::{GLOBAL, SHARED};
+use super::loops::Listed;
 use super::shape::{FRAGMENT_ROWS, Shape, WARP};
 use super::shared::SharedLayout;
 use crate::emit::EmitError;
@@ -79,8 +80,10 @@ impl Registers<'_> {
 pub(super) struct Walked<'c> {
     pub axis: AxisName,
     pub tile: u32,
-    /// First value of the tile.
+    /// First value of the tile; of a gathered tile, its first position in the list.
     pub base: Value<'c>,
+    /// The list that tiles are gathered from, where they have several of its blocks.
+    pub gathered: Option<Listed<'c>>,
     /// True if this tile has to be masked; None in loops without bounds for unmasked tiles (all are).
     pub edge: Option<Value<'c>>,
     /// Variables that hold one part of their value per thread until the loop ends.
@@ -384,6 +387,20 @@ impl<'a, 'c> Block<'a, 'c> {
         let walked = self.loops.iter().rev().find(|l| l.axis == axis && l.tile > 1).map(|l| l.base);
         let tiled = || self.source.tile_of_grid(axis).and_then(|_| self.first.get(&axis).copied());
         walked.or_else(tiled).unwrap_or_else(|| self.source.e.i32(0))
+    }
+    /// The value that lies `local` columns after the start of a column axis's tile; behind every axis where a gathered tile has
+    /// no value there.
+    pub fn column_at(&self, axis: AxisName, local: Value<'c>) -> Value<'c> {
+        let e = self.source.e;
+        let at = e.add(self.column_base(axis), local);
+        match self.loops.iter().rev().find(|l| l.axis == axis && l.tile > 1).and_then(|l| l.gathered.as_ref()) {
+            Some(listed) => self.listed_value(listed, at),
+            None => at,
+        }
+    }
+    /// Whether the values of an axis's tile are gathered from a list.
+    pub fn is_gathered(&self, axis: AxisName) -> bool {
+        self.loops.iter().rev().find(|l| l.axis == axis).is_some_and(|l| l.gathered.is_some())
     }
     /// Offset of the thread's column `slot` of a variable, from the start of its columns.
     pub fn column_offset(&self, registers: &Registers<'c>, slot: usize) -> Value<'c> {

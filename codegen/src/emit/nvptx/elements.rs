@@ -42,6 +42,7 @@ impl<'a, 'c> Block<'a, 'c> {
             axis: l.axis,
             tile: l.tile,
             base: turn.index,
+            gathered: None,
             edge: None,
             deferred: Default::default(),
         });

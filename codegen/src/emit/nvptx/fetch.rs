@@ -153,6 +153,9 @@ impl<'c> Block<'_, 'c> {
     /// Elements from row to row of a copied tile (`i64`), if its address is affine in the slow axis.
     fn affine_row_step(&self, tile: &Tile) -> Option<Value<'c>> {
         let TileAxis::Span(span) = &tile.slow else { return None };
+        if self.is_gathered(span.axis) {
+            return None;
+        }
         let (name, index) = self.load_of(tile)?;
         let view = self.views.get(&name)?;
         let e = self.source.e;
@@ -177,7 +180,7 @@ impl<'c> Block<'_, 'c> {
                 (self.place().with_rows(&self.source.kernel.rows, &row.axes), row.valid)
             }
             TileAxis::Span(span) => {
-                let value = e.add(self.column_base(span.axis), row);
+                let value = self.column_at(span.axis, row);
                 let valid = self.less(value, self.length(span.axis)?);
                 (self.place().with(span.axis, value), valid)
             }
@@ -217,10 +220,9 @@ impl<'c> Block<'_, 'c> {
         }
     }
     fn slow_exists(&self, tile: &Tile, row: Value<'c>) -> Result<Value<'c>, EmitError> {
-        let e = self.source.e;
         match &tile.slow {
             TileAxis::Rows => Ok(self.row(row)?.valid),
-            TileAxis::Span(span) => Ok(self.less(e.add(self.column_base(span.axis), row), self.length(span.axis)?)),
+            TileAxis::Span(span) => Ok(self.less(self.column_at(span.axis, row), self.length(span.axis)?)),
         }
     }
 
@@ -298,7 +300,7 @@ impl<'c> Block<'_, 'c> {
                 (self.place().with_rows(&self.source.kernel.rows, &row.axes), row.valid)
             }
             TileAxis::Span(span) => {
-                let value = e.add(self.column_base(span.axis), row);
+                let value = self.column_at(span.axis, row);
                 let valid = e.and(self.slow_exists(tile, row)?, self.less(row, e.i32(span.count as i32)));
                 (self.place().with_unchecked(span.axis, value)?, valid)
             }

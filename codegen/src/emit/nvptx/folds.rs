@@ -5,7 +5,7 @@ use super::shared::exchanged_registers;
 use crate::emit::EmitError;
 use crate::emit::llvm::Value;
 use crate::plan::{Loop, Merge, Statement, Var};
-use crate::term::Monoid;
+use crate::term::{Monoid, Term};
 use egg::Id;
 use inkwell::{FloatPredicate, IntPredicate};
 use std::collections::HashSet;
@@ -40,10 +40,8 @@ impl<'a, 'c> Block<'a, 'c> {
     ) -> Result<(), EmitError> {
         let registers = self.registers(var)?.clone();
         for column in 0..registers.columns {
-            let absolute = registers
-                .span
-                .as_ref()
-                .map(|span| self.source.e.add(self.column_base(span.axis), self.column_offset(&registers, column)));
+            let absolute =
+                registers.span.as_ref().map(|span| self.column_at(span.axis, self.column_offset(&registers, column)));
             for row in 0..registers.rows {
                 f(row, column, absolute)?;
             }
@@ -83,15 +81,25 @@ impl<'a, 'c> Block<'a, 'c> {
         let axis = self.registers(var)?.span.as_ref().map(|s| s.axis);
         let walked = self.loops.iter().rev().find(|l| Some(l.axis) == axis);
         let open = walked.and_then(|l| l.edge).map(|edge| e.begin_if(edge));
-        // Masked tiles are few: what only they need is not kept for them.
+        // What only masks need is not kept for them where registers are few.
         let kept = (self.thread, self.rows.clone());
-        if self.is_crowded() && open.is_some() {
+        if self.is_crowded() {
             self.thread = self.thread_again()?;
             self.rows.clear();
             self.make_rows()?;
         }
+        let searches = self.searches_of_columns(keep);
+        let mut found: (Option<usize>, Vec<(Id, Value<'c>)>) = (None, vec![]);
         self.each_element(var, &mut |row, column, at| {
-            let keep = self.evaluate(var, row, column, at, keep)?;
+            let registers = self.registers(var)?;
+            let columns = registers.span.as_ref().zip(at).map(|(span, value)| (span, column, value));
+            let rows = self.source.kernel.variables[var as usize].rows.then_some(row);
+            let place = self.place().at(rows, columns)?;
+            if found.0 != Some(column) {
+                let values = searches.iter().map(|id| Ok((*id, place.value(*id)?)));
+                found = (Some(column), values.collect::<Result<_, EmitError>>()?);
+            }
+            let keep = place.value_knowing(keep, &found.1)?;
             let value = self.get(var, row, column)?;
             self.set(var, row, column, e.select(keep, value, e.f32(otherwise as f32)))
         })?;
@@ -100,6 +108,23 @@ impl<'a, 'c> Block<'a, 'c> {
             e.end_if(open, &[]);
         }
         Ok(())
+    }
+
+    /// The searches through lists in a predicate that are the same for all rows: once per column is enough.
+    fn searches_of_columns(&self, predicate: Id) -> Vec<Id> {
+        let terms = &self.source.plan.terms;
+        let by_row = |id: Id| self.source.kernel.rows.iter().any(|span| self.source.facts.mentions(id, span.axis));
+        let (mut found, mut stack, mut seen) = (vec![], vec![predicate], HashSet::new());
+        while let Some(id) = stack.pop() {
+            match &terms[id] {
+                _ if !seen.insert(id) => {}
+                Term::In(_) if !by_row(id) && !self.source.facts.uses_variables(id) => found.push(id),
+                Term::And(pair) | Term::Or(pair) => stack.extend(pair),
+                Term::Not(inner) => stack.push(*inner),
+                _ => {}
+            }
+        }
+        found
     }
 
     /// `a` and `b` combined.

@@ -2,8 +2,11 @@
 //!
 //! A candidate is a 64-bit key: in the high half its score in an order-preserving form (forced ones above all), in the low
 //! half the complement of its index, so that of equal scores the lowest index is largest. 0 is no candidate. A warp keeps its
-//! list sorted, largest first, 32 keys per register; 32 new keys are sorted and merged into it by bitonic networks, unless
-//! none of them beats the least that counts.
+//! list sorted, largest first, 32 keys side by side over its lanes; 32 new keys are sorted and merged into it by bitonic
+//! networks, unless none of them beats the least that counts.
+//!
+//! Few keys stay in registers. More lie in shared memory, where every lane only ever touches its own: no barrier is needed,
+//! and what is unrolled for registers are loops there.
 
 use super::block::Block;
 use super::shape::WARP;
@@ -14,73 +17,139 @@ use crate::term::TensorName;
 use egg::Id;
 use inkwell::{FloatPredicate, IntPredicate};
 
-/// Longest list.
-const LONGEST: u32 = 128;
+/// Where the keys of a list are.
+pub(super) enum Keys<'c> {
+    /// In registers: by turn of the warp, then by 32 keys.
+    Registers(Vec<Vec<Value<'c>>>),
+    /// In shared memory.
+    Shared(SharedKeys),
+}
 
-/// The registers of a list.
-pub(super) struct Keys<'c> {
-    /// By turn of the warp, then by 32 keys.
-    cells: Vec<Vec<Value<'c>>>,
-    count: u32,
+/// Keys in shared memory: from `offset` on by combination, then by 32 keys, then by lane.
+#[derive(Clone, Copy)]
+pub(super) struct SharedKeys {
+    offset: u32,
+    /// Of a lane, per combination.
+    keys: u32,
+    turns: u32,
+}
+
+/// One list of a warp.
+enum Cells<'k, 'c> {
+    Registers(&'k [Value<'c>]),
+    /// The combination's number.
+    Shared(SharedKeys, Value<'c>),
 }
 
 impl<'a, 'c> Block<'a, 'c> {
     /// Empty lists. The builder stands in the entry block.
     pub fn make_lists(&mut self) -> Result<(), EmitError> {
         let e = self.source.e;
-        for list in &self.source.kernel.lists {
-            if list.count == 0 || list.count > LONGEST {
-                return Err(EmitError::Plan(format!("a list of {} values", list.count)));
+        let warps = self.threads() / WARP;
+        for (number, list) in self.source.kernel.lists.iter().enumerate() {
+            if list.count == 0 {
+                return Err(EmitError::Plan("a list of no values".into()));
             }
-            let combinations: u32 = list.rows.iter().map(|s| s.count).product();
-            let turns = combinations.div_ceil(self.threads() / WARP);
-            let registers = list.count.div_ceil(WARP).next_power_of_two();
+            let turns = list.combinations().div_ceil(warps);
+            if let Some(offset) = self.layout.lists.get(number).copied().flatten() {
+                let keys = SharedKeys { offset, keys: list.keys_per_lane(), turns };
+                let open = e.begin_loop(e.i32(0), e.i32((turns * keys.keys) as i32), 1, &[]);
+                let turn = e.udiv(open.index, e.i32(keys.keys as i32));
+                let index = self.combination_of(turn);
+                let exists = e.begin_if(self.less(index, e.i32(list.combinations() as i32)));
+                let key = e.urem(open.index, e.i32(keys.keys as i32));
+                e.store(e.i64(0), self.key_address(keys, index, key), 8);
+                e.end_if(exists, &[]);
+                e.end_loop(open, &[]);
+                self.lists.push(Keys::Shared(keys));
+                continue;
+            }
             let mut cells = vec![];
             for _ in 0..turns {
-                let keys: Vec<_> = (0..registers).map(|_| e.register(e.i64_type().into())).collect();
+                let keys: Vec<_> = (0..list.keys_per_lane()).map(|_| e.register(e.i64_type().into())).collect();
                 keys.iter().for_each(|key| e.store(e.i64(0), *key, 8));
                 cells.push(keys);
             }
-            self.lists.push(Keys { cells, count: list.count });
+            self.lists.push(Keys::Registers(cells));
         }
         Ok(())
     }
 
-    /// Row combination that the warp works on in a turn, and whether there is one.
-    fn list_row(&self, list: u32, turn: usize) -> Result<(super::block::Row<'c>, Value<'c>), EmitError> {
+    /// The combination that the warp works on in a turn.
+    fn combination_of(&self, turn: Value<'c>) -> Value<'c> {
         let e = self.source.e;
-        let warps = self.threads() / WARP;
-        let index = e.add(self.thread.warp, e.i32((turn as u32 * warps) as i32));
-        let row = self.combination(&self.source.kernel.lists[list as usize].rows, index)?;
-        let exists = row.valid;
-        Ok((row, exists))
+        e.add(self.thread.warp, e.mul(turn, e.i32((self.threads() / WARP) as i32)))
     }
-    fn list_keys(&self, list: u32) -> Result<&Keys<'c>, EmitError> {
-        self.lists.get(list as usize).ok_or_else(|| EmitError::Plan(format!("there is no list {list}")))
+    /// Where a lane's key `key` of a combination lies in shared memory.
+    fn key_address(&self, keys: SharedKeys, combination: Value<'c>, key: Value<'c>) -> Value<'c> {
+        let e = self.source.e;
+        let row = e.add(e.mul(combination, e.i32(keys.keys as i32)), key);
+        let lane = e.add(e.mul(row, e.i32(WARP as i32)), self.thread.lane);
+        self.shared_at(keys.offset, e.shift_left(lane, e.i32(3)))
+    }
+
+    /// Calls `each` with every list that the warp builds, and the row combination that it is of.
+    fn each_list(
+        &self,
+        list: u32,
+        each: &mut dyn FnMut(Cells<'_, 'c>, super::block::Row<'c>) -> Result<(), EmitError>,
+    ) -> Result<(), EmitError> {
+        let e = self.source.e;
+        let missing = || EmitError::Plan(format!("there is no list {list}"));
+        let rows = &self.source.kernel.lists.get(list as usize).ok_or_else(missing)?.rows;
+        let mut one = |cells: Cells<'_, 'c>, index| -> Result<(), EmitError> {
+            let row = self.combination(rows, index)?;
+            let open = e.begin_if(row.valid);
+            each(cells, row)?;
+            e.end_if(open, &[]);
+            Ok(())
+        };
+        match self.lists.get(list as usize).ok_or_else(missing)? {
+            Keys::Registers(turns) => {
+                for (turn, cells) in turns.iter().enumerate() {
+                    one(Cells::Registers(cells), self.combination_of(e.i32(turn as i32)))?;
+                }
+            }
+            Keys::Shared(keys) => {
+                let open = e.begin_loop(e.i32(0), e.i32(keys.turns as i32), 1, &[]);
+                let index = self.combination_of(open.index);
+                one(Cells::Shared(*keys, index), index)?;
+                e.end_loop(open, &[]);
+            }
+        }
+        Ok(())
+    }
+
+    /// The lane's key `number` of a list.
+    fn key_at(&self, cells: &Cells<'_, 'c>, number: u32) -> Value<'c> {
+        let e = self.source.e;
+        let pointer = match cells {
+            Cells::Registers(cells) => cells[number as usize],
+            Cells::Shared(keys, combination) => self.key_address(*keys, *combination, e.i32(number as i32)),
+        };
+        e.load(e.i64_type().into(), pointer, 8)
     }
 
     /// Emits [`crate::plan::Statement::Insert`].
     pub fn insert(&self, list: u32, columns: &Span, score: Id, force: Id, among: Id) -> Result<(), EmitError> {
         let e = self.source.e;
-        let rows = &self.source.kernel.lists.get(list as usize).map(|l| l.rows.clone()).unwrap_or_default();
-        for turn in 0..self.list_keys(list)?.cells.len() {
-            let (row, exists) = self.list_row(list, turn)?;
-            let open = e.begin_if(exists);
+        let state = self.source.kernel.lists.get(list as usize);
+        let (rows, count) = state.map(|l| (l.rows.clone(), l.count)).unwrap_or_default();
+        self.each_list(list, &mut |cells, row| {
             for start in (0..columns.count).step_by(WARP as usize) {
                 let local = e.add(self.thread.lane, e.i32(start as i32));
                 // Lanes past the tile repeat its last value: what they would read is not staged yet.
                 let inside = e.imin(local, e.i32(columns.count as i32 - 1));
                 let value = e.add(self.column_base(columns.axis), inside);
-                let place = self.place().with_unchecked(columns.axis, value)?.with_rows(rows, &row.axes);
+                let place = self.place().with_unchecked(columns.axis, value)?.with_rows(&rows, &row.axes);
                 let values = place.values(&[score, force, among])?;
                 let candidate = e.and(values[2], self.less(local, e.i32(columns.count as i32)));
                 let candidate = e.and(candidate, self.less(value, self.length(columns.axis)?));
                 let key = self.key(values[0], values[1], candidate, value);
-                self.take_in(list, turn, key)?;
+                self.take_in(&cells, count, key)?;
             }
-            e.end_if(open, &[]);
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn key(&self, score: Value<'c>, forced: Value<'c>, candidate: Value<'c>, index: Value<'c>) -> Value<'c> {
@@ -98,30 +167,48 @@ impl<'a, 'c> Block<'a, 'c> {
         e.select(candidate, e.or(high, low), e.i64(0))
     }
 
-    /// Merges one key per lane into a list.
-    fn take_in(&self, list: u32, turn: usize, key: Value<'c>) -> Result<(), EmitError> {
+    /// Merges one key per lane into a list of `count`.
+    fn take_in(&self, cells: &Cells<'_, 'c>, count: u32, key: Value<'c>) -> Result<(), EmitError> {
         let e = self.source.e;
-        let keys = self.list_keys(list)?;
-        let (cells, last) = (&keys.cells[turn], keys.count - 1);
+        let last = count - 1;
         let wide = e.i64_type().into();
-        let least = e.load(wide, cells[(last / WARP) as usize], 8);
-        let least = e.shuffle_from(least, e.i32((last % WARP) as i32))?;
+        let least = e.shuffle_from(self.key_at(cells, last / WARP), e.i32((last % WARP) as i32))?;
         let better = e.icmp(IntPredicate::UGT, key, least);
         let open = e.begin_if(e.icmp(IntPredicate::NE, e.ballot(better)?, e.i32(0)));
         // Ascending against descending: the larger of each pair are the 32 largest, as a bitonic sequence.
         let sorted = self.sort(vec![key], IntPredicate::ULT)?[0];
-        let tail = cells.len() - 1;
-        let kept = self.pick(IntPredicate::UGT, e.load(wide, cells[tail], 8), sorted);
+        let tail = match cells {
+            Cells::Registers(cells) => cells.len() as u32 - 1,
+            Cells::Shared(keys, _) => keys.keys - 1,
+        };
+        let kept = self.pick(IntPredicate::UGT, self.key_at(cells, tail), sorted);
         let mut lower = self.unfold(kept)?;
-        for register in (0..tail).rev() {
+        // One step up: the 32 keys there and those below them change places where these are larger.
+        let step = |upper: Value<'c>, below: Value<'c>, lower: Value<'c>| -> Result<Value<'c>, EmitError> {
             let turned = e.shuffle_xor(lower, WARP - 1)?;
-            let upper = e.load(wide, cells[register], 8);
-            let rest = self.pick(IntPredicate::ULT, upper, turned);
-            let best = self.pick(IntPredicate::UGT, upper, turned);
-            e.store(self.unfold(rest)?, cells[register + 1], 8);
-            lower = self.unfold(best)?;
+            let there = e.load(wide, upper, 8);
+            let rest = self.pick(IntPredicate::ULT, there, turned);
+            let best = self.pick(IntPredicate::UGT, there, turned);
+            e.store(self.unfold(rest)?, below, 8);
+            self.unfold(best)
+        };
+        match cells {
+            Cells::Registers(cells) => {
+                for number in (0..tail as usize).rev() {
+                    lower = step(cells[number], cells[number + 1], lower)?;
+                }
+                e.store(lower, cells[0], 8);
+            }
+            Cells::Shared(keys, combination) => {
+                let steps = e.begin_loop(e.i32(0), e.i32(tail as i32), 1, &[lower]);
+                let below = e.sub(e.i32(tail as i32), steps.index);
+                let upper = self.key_address(*keys, *combination, e.sub(below, e.i32(1)));
+                let below = self.key_address(*keys, *combination, below);
+                let next = step(upper, below, steps.carried[0])?;
+                let lower = e.end_loop(steps, &[next])[0];
+                e.store(lower, self.key_address(*keys, *combination, e.i32(0)), 8);
+            }
         }
-        e.store(lower, cells[0], 8);
         e.end_if(open, &[]);
         Ok(())
     }
@@ -180,42 +267,39 @@ impl<'a, 'c> Block<'a, 'c> {
     /// Emits [`crate::plan::Statement::StoreList`].
     pub fn store_list(&self, list: u32, buffer: TensorName, index: &[Id]) -> Result<(), EmitError> {
         let e = self.source.e;
-        let keys = self.list_keys(list)?;
         let view = self.views.get(&buffer).cloned();
         let view = view.ok_or_else(|| EmitError::Plan(format!("there is no buffer {buffer}")))?;
         if index.len() != view.strides.len() {
             return Err(EmitError::Plan(format!("{buffer} does not have {} axes and a list", index.len())));
         }
-        let rows = self.source.kernel.lists[list as usize].rows.clone();
-        for (turn, cells) in keys.cells.iter().enumerate() {
-            let (row, exists) = self.list_row(list, turn)?;
-            let open = e.begin_if(exists);
+        let missing = || EmitError::Plan(format!("there is no list {list}"));
+        let state = self.source.kernel.lists.get(list as usize).ok_or_else(missing)?;
+        self.each_list(list, &mut |cells, row| {
             let none = e.i32(-1);
             let mut found = vec![];
-            for (register, cell) in cells.iter().enumerate() {
-                let key = e.load(e.i64_type().into(), *cell, 8);
-                let element = e.add(self.thread.lane, e.i32((register as u32 * WARP) as i32));
-                let counts = self.less(element, e.i32(keys.count as i32));
+            for number in 0..state.keys_per_lane() {
+                let key = self.key_at(&cells, number);
+                let element = e.add(self.thread.lane, e.i32((number * WARP) as i32));
+                let counts = self.less(element, e.i32(state.count as i32));
                 let counts = e.and(counts, e.icmp(IntPredicate::NE, key, e.i64(0)));
                 let value = e.xor(e.truncate(key, e.i32_type().into()), none);
                 // As an unsigned number -1 comes last.
                 found.push(e.select(counts, value, none));
             }
             let sorted = self.sort(found, IntPredicate::ULT)?;
-            let place = self.place().with_rows(&rows, &row.axes);
+            let place = self.place().with_rows(&state.rows, &row.axes);
             let mut elements = e.i64(0);
             for (value, stride) in place.values(index)?.into_iter().zip(&view.strides) {
                 elements = e.add(elements, e.mul(e.to_i64(value), *stride));
             }
             let start = e.offset(view.pointer, e.mul(elements, e.i64(4)));
-            for (register, value) in sorted.into_iter().enumerate() {
-                let element = e.add(self.thread.lane, e.i32((register as u32 * WARP) as i32));
-                let inside = e.begin_if(self.less(element, e.i32(keys.count as i32)));
+            for (number, value) in sorted.into_iter().enumerate() {
+                let element = e.add(self.thread.lane, e.i32((number as u32 * WARP) as i32));
+                let inside = e.begin_if(self.less(element, e.i32(state.count as i32)));
                 e.store(value, e.offset_u32(start, e.shift_left(element, e.i32(2))), 4);
                 e.end_if(inside, &[]);
             }
-            e.end_if(open, &[]);
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }

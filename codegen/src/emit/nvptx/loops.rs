@@ -28,10 +28,13 @@ struct Positions<'c> {
     count: Value<'c>,
     tile: u32,
     listed: Option<Listed<'c>>,
+    /// The list, where a tile has several of its blocks.
+    gathered: Option<Listed<'c>>,
 }
 
 /// A list of blocks in memory.
-struct Listed<'c> {
+#[derive(Clone, Copy)]
+pub(super) struct Listed<'c> {
     /// Its first entry.
     pointer: Value<'c>,
     entries: u32,
@@ -120,18 +123,24 @@ impl<'a, 'c> Block<'a, 'c> {
         let e = self.source.e;
         let (lo, tile) = (self.integer(l.lo)?, l.tile.max(1));
         if let Some(walk) = &l.walk {
-            if walk.block == 0 || !walk.block.is_multiple_of(tile) {
+            if walk.block == 0 || !walk.block.is_multiple_of(tile) && !tile.is_multiple_of(walk.block) {
                 let words = format!("tiles of {tile} values in listed blocks of {}", walk.block);
                 return Err(EmitError::Plan(words));
             }
             let listed = Listed { pointer: self.list_pointer(walk)?, entries: walk.count, block: walk.block };
             let valid = self.valid_entries(&listed)?;
+            if walk.block < tile {
+                // Positions in the list; what stands there is looked up value by value.
+                let values = e.mul(valid, e.i32(walk.block as i32));
+                let count = e.udiv(e.add(values, e.i32(tile as i32 - 1)), e.i32(tile as i32));
+                return Ok(Positions { lo: e.i32(0), count, tile, listed: None, gathered: Some(listed) });
+            }
             let count = e.mul(valid, e.i32((walk.block / tile) as i32));
-            return Ok(Positions { lo, count, tile, listed: Some(listed) });
+            return Ok(Positions { lo, count, tile, listed: Some(listed), gathered: None });
         }
         let length = e.imax(e.sub(self.integer(l.hi)?, lo), e.i32(0));
         let count = e.udiv(e.add(length, e.i32(tile as i32 - 1)), e.i32(tile as i32));
-        Ok(Positions { lo, count, tile, listed: None })
+        Ok(Positions { lo, count, tile, listed: None, gathered: None })
     }
     /// Address of the first entry of a list.
     fn list_pointer(&self, walk: &Walk) -> Result<Value<'c>, EmitError> {
@@ -157,7 +166,7 @@ impl<'a, 'c> Block<'a, 'c> {
         let bytes = e.shift_left(e.imin(index, last), e.i32(2));
         e.load(e.i32_type().into(), e.offset_u32(listed.pointer, bytes), 4)
     }
-    /// Entries before the first -1; they lie at the front.
+    /// Entries up to the last that is none of padding: -1 may stand anywhere, but lies behind the others as a rule.
     fn valid_entries(&self, listed: &Listed<'c>) -> Result<Value<'c>, EmitError> {
         let e = self.source.e;
         debug_assert_eq!(GLOBAL, 1);
@@ -166,11 +175,22 @@ impl<'a, 'c> Block<'a, 'c> {
             let index = e.add(self.thread.lane, e.i32(start as i32));
             let exists = self.less(index, e.i32(listed.entries as i32));
             let chosen = e.icmp(IntPredicate::SGE, self.entry(listed, index), e.i32(0));
-            count = e.add(count, e.population(e.ballot(e.and(exists, chosen))?)?);
+            let word = e.ballot(e.and(exists, chosen))?;
+            let end = e.sub(e.i32(start as i32 + 32), e.leading_zeros(word)?);
+            count = e.select(e.icmp(IntPredicate::NE, word, e.i32(0)), end, count);
         }
         Ok(count)
     }
-    /// First value of tile `index`.
+    /// The value at a position of a list: behind every axis where there is none.
+    pub fn listed_value(&self, listed: &Listed<'c>, position: Value<'c>) -> Value<'c> {
+        let e = self.source.e;
+        let block = e.i32(listed.block as i32);
+        let (index, inside) = (e.udiv(position, block), e.urem(position, block));
+        let entry = self.entry(listed, index);
+        let exists = e.and(self.less(index, e.i32(listed.entries as i32)), e.icmp(IntPredicate::SGE, entry, e.i32(0)));
+        e.select(exists, e.add(e.mul(entry, block), inside), e.i32(1 << 30))
+    }
+    /// First value of tile `index`; of a gathered one, its first position.
     fn base(&self, positions: &Positions<'c>, index: Value<'c>) -> Value<'c> {
         let (e, tile) = (self.source.e, positions.tile as i32);
         let Some(listed) = &positions.listed else {
@@ -178,6 +198,8 @@ impl<'a, 'c> Block<'a, 'c> {
         };
         let per_block = e.i32(listed.block as i32 / tile);
         let entry = self.entry(listed, e.udiv(index, per_block));
+        // Padding is a block behind every axis: nothing of it is read, and every mask leaves it out.
+        let entry = e.select(self.less(entry, e.i32(0)), e.i32((1 << 30) / listed.block as i32), entry);
         let inside = e.mul(e.urem(index, per_block), e.i32(tile));
         e.add(e.mul(entry, e.i32(listed.block as i32)), inside)
     }
@@ -203,7 +225,14 @@ impl<'a, 'c> Block<'a, 'c> {
 
         // Positions are known one iteration before their copies are issued, so that nobody waits for the list.
         let mut ahead: Vec<Value<'c>> = (0..depth).map(|j| self.base(&positions, e.i32(j as i32))).collect();
-        self.loops.push(Walked { axis: l.axis, tile: l.tile, base: ahead[0], edge: None, deferred });
+        self.loops.push(Walked {
+            axis: l.axis,
+            tile: l.tile,
+            base: ahead[0],
+            gathered: positions.gathered,
+            edge: None,
+            deferred,
+        });
         for j in 0..depth - 1 {
             let exists = self.less(e.i32(j as i32), positions.count);
             self.issue(&tiles, ahead[j as usize], e.i32(j as i32), exists)?;

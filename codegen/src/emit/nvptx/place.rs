@@ -94,6 +94,11 @@ impl<'b, 'a, 'c> Place<'b, 'a, 'c> {
         let source = &self.block.source;
         Evaluator::new(source.e, source.plan, source.facts, self).plain(id)
     }
+    /// The value of a term, where those of some of its parts are known.
+    pub fn value_knowing(&self, id: Id, known: &[(Id, Value<'c>)]) -> Result<Value<'c>, EmitError> {
+        let source = &self.block.source;
+        Evaluator::new(source.e, source.plan, source.facts, self).knowing(known).plain(id)
+    }
     /// Values of several terms that share subterms.
     pub fn values(&self, ids: &[Id]) -> Result<Vec<Value<'c>>, EmitError> {
         let source = &self.block.source;

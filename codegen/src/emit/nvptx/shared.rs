@@ -8,8 +8,9 @@
 //! `8 / g` apart, and the exclusive or gives each of these another chunk of an aligned group of `g`. This serves every row
 //! length; for rows of 128 bytes it is the usual exclusive or with the row number.
 
-use super::shape::Shape;
+use super::shape::{Shape, WARP};
 use crate::emit::EmitError;
+use crate::plan::resources::LIST_KEYS;
 use crate::plan::{Kernel, Statement, Tile, TileAxis, Variable, visit};
 use crate::term::Type;
 use std::collections::{HashMap, HashSet};
@@ -82,6 +83,8 @@ pub(super) struct SharedLayout {
     pub stages: Vec<u32>,
     /// Row length of each stage in bytes.
     pub stage_rows: Vec<u32>,
+    /// Offset of each list that does not stay in registers.
+    pub lists: Vec<Option<u32>>,
     /// Where warps exchange values: merges of running sums, sums over rows.
     pub scratch: u32,
     /// Bytes in all.
@@ -124,6 +127,11 @@ impl SharedLayout {
             // Rows four bytes out of step: a column of the stage then lies in different banks.
             layout.stage_rows.push(stage.columns.count * 4 + 4);
             end = (end + rows * (stage.columns.count * 4 + 4)).next_multiple_of(128);
+        }
+        for list in &kernel.lists {
+            let kept = list.keys(shape.threads() / WARP) <= LIST_KEYS;
+            layout.lists.push((!kept).then_some(end));
+            end += if kept { 0 } else { list.bytes() };
         }
         let in_loops = tiles_by_loop(kernel);
         let looped: HashSet<u32> = in_loops.iter().flatten().copied().collect();

@@ -58,7 +58,7 @@ impl<'c> Block<'_, 'c> {
         for column in 0..registers.columns {
             let mut exists = self.rows[slot].valid;
             if let Some(span) = &registers.span {
-                let at = e.add(self.column_base(span.axis), self.column_offset(&registers, column));
+                let at = self.column_at(span.axis, self.column_offset(&registers, column));
                 exists = e.and(exists, self.less(at, self.length(span.axis)?));
             }
             values.push(e.select(exists, self.get(from, slot, column)?, e.f32(0.0)));
@@ -105,8 +105,8 @@ impl<'c> Block<'_, 'c> {
             let open = e.begin_if(e.and(writes, in_block));
             for (column, value) in values.iter().enumerate() {
                 let exists = self.column_exists(&registers, column).map(|exists| e.begin_if(exists));
-                let base = registers.span.as_ref().map_or(e.i32(0), |span| self.column_base(span.axis));
-                let at = e.add(base, self.column_offset(&registers, column));
+                let offset = self.column_offset(&registers, column);
+                let at = registers.span.as_ref().map_or(offset, |span| self.column_at(span.axis, offset));
                 e.store(*value, self.stage_row(stage, row, at)?, 4);
                 if let Some(open) = exists {
                     e.end_if(open, &[]);
@@ -157,8 +157,8 @@ impl<'c> Block<'_, 'c> {
             let row = e.add(first, e.mul(inner, e.i32(i as i32)));
             sum = e.fadd(sum, e.load(e.f32_type().into(), address(row, column), 4));
         }
-        let base = registers.span.as_ref().map_or(e.i32(0), |span| self.column_base(span.axis));
-        e.store(sum, self.stage_row(stage, first, e.add(base, column))?, 4);
+        let at = registers.span.as_ref().map_or(column, |span| self.column_at(span.axis, column));
+        e.store(sum, self.stage_row(stage, first, at)?, 4);
         e.end_loop(turn, &[]);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Writing results from fragments to global memory.
 
-use super::block::{Block, Registers};
+use super::block::{Block, Registers, no_axis};
 use super::fetch::rows_are_aligned;
 use super::place::Place;
 use crate::emit::EmitError;
@@ -44,13 +44,15 @@ impl<'c> Block<'_, 'c> {
         let outer = e.begin_if(mine);
         let paired = self.stores_pairs(buffer, index, columns);
         for row in 0..if rows { shape.row_slots() } else { 1 } {
-            let valid = rows.then(|| e.begin_if(self.rows[row].valid));
+            let valid = match rows {
+                true => Some(e.begin_if(self.stored_by(row, index)?)),
+                false => None,
+            };
             let row = rows.then_some(row);
             let mut column = 0;
             while column < slots {
-                let at = columns.map(|span| {
-                    (span, column, e.add(self.column_base(span.axis), self.column_offset(&registers, column)))
-                });
+                let at = columns
+                    .map(|span| (span, column, self.column_at(span.axis, self.column_offset(&registers, column))));
                 let inside = match at {
                     Some((span, _, value)) => self.column_condition(&registers, span, column, value)?,
                     None => None,
@@ -78,6 +80,21 @@ impl<'c> Block<'_, 'c> {
         }
         e.end_if(outer, &[]);
         Ok(())
+    }
+
+    /// Whether the row of a slot exists and stores: of rows that differ only along axes that no index mentions, the first.
+    fn stored_by(&self, slot: usize, index: &[Id]) -> Result<Value<'c>, EmitError> {
+        let e = self.source.e;
+        let row = &self.rows[slot];
+        let mut stores = row.valid;
+        for (span, value) in self.source.kernel.rows.iter().zip(&row.axes) {
+            let mentioned = |id: &Id| self.source.facts.mentions(*id, span.axis);
+            if span.count > 1 && !index.iter().any(mentioned) {
+                let first = self.first.get(&span.axis).copied().ok_or_else(|| no_axis(span.axis))?;
+                stores = e.and(stores, e.icmp(IntPredicate::EQ, *value, first));
+            }
+        }
+        Ok(stores)
     }
 
     /// True if the two columns that a thread holds side by side are one aligned word.

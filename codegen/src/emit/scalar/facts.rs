@@ -69,6 +69,7 @@ pub fn domain_axis(terms: &RecExpr<Term>, domain: Id) -> Option<AxisName> {
         | Term::Upto([d, _])
         | Term::From([d, _])
         | Term::Blocks([d, _, _])
+        | Term::Union([d, _])
         | Term::Outer(d)
         | Term::Inner(d)
         | Term::Chunks(d)

@@ -19,7 +19,8 @@ pub(super) enum Body {
     Product(Id, Id),
 }
 
-/// A domain taken apart.
+/// A domain without unions, taken apart.
+#[derive(Clone)]
 struct Domain {
     axis: AxisName,
     /// The whole domain is one tile of itself: the body holds folds over its inner part.
@@ -32,13 +33,20 @@ struct Domain {
 }
 
 impl<'c> Evaluator<'_, 'c> {
-    fn domain(&self, id: Id) -> Result<Domain, EmitError> {
+    /// The parts of a domain: one, or those of a union.
+    fn domain(&self, id: Id) -> Result<Vec<Domain>, EmitError> {
         let terms = &self.plan.terms;
         let Some(axis) = domain_axis(terms, id) else {
             return Err(EmitError::Plan(format!("`{}` is not a domain", terms[id])));
         };
-        let mut domain = Domain { axis, outer: false, masks: vec![], upto: vec![], from: vec![], blocks: None };
-        let mut at = id;
+        let whole = Domain { axis, outer: false, masks: vec![], upto: vec![], from: vec![], blocks: None };
+        let mut parts = vec![];
+        self.restricted(whole, id, &mut parts)?;
+        Ok(parts)
+    }
+    /// What has the restrictions of `domain` and those of a domain term besides.
+    fn restricted(&self, mut domain: Domain, mut at: Id, into: &mut Vec<Domain>) -> Result<(), EmitError> {
+        let terms = &self.plan.terms;
         loop {
             at = match &terms[at] {
                 Term::Mask([d, p]) => {
@@ -68,7 +76,14 @@ impl<'c> Evaluator<'_, 'c> {
                     *d
                 }
                 Term::Inner(d) | Term::Chunk(d) => *d,
-                _ => return Ok(domain),
+                Term::Union([one, other]) => {
+                    self.restricted(domain.clone(), *one, into)?;
+                    *other
+                }
+                _ => {
+                    into.push(domain);
+                    return Ok(());
+                }
             };
         }
     }
@@ -91,18 +106,20 @@ impl<'c> Evaluator<'_, 'c> {
 
     pub(super) fn fold(&mut self, monoid: Monoid, domain: Id, body: Body) -> Result<Scalar<'c>, EmitError> {
         let parts = self.domain(domain)?;
-        if parts.outer {
+        if parts.iter().any(|part| part.outer) {
             return match body {
                 Body::Term(term) => self.value(term),
                 Body::Product(..) => Err(EmitError::Plan("a contraction over tiles".into())),
             };
         }
-        let axis = parts.axis;
+        let Some(axis) = parts.first().map(|part| part.axis) else {
+            return Err(EmitError::Plan("a domain without parts".into()));
+        };
         let (roots, element) = match body {
             Body::Term(term) => (vec![term], shape(&self.plan.terms, term)),
             Body::Product(a, b) => (vec![a, b], Shape::Number),
         };
-        for root in roots.iter().chain(&parts.masks) {
+        for root in roots.iter().chain(parts.iter().flat_map(|part| &part.masks)) {
             self.hoist(*root, axis, &mut BTreeSet::new())?;
         }
         let mut lanes = false;
@@ -110,14 +127,16 @@ impl<'c> Evaluator<'_, 'c> {
             // The fold's own axis takes uniform values (or lane values when the list of blocks varies).
             lanes |= self.varies_outside(*id, axis)?;
         }
-        let state = self.identity(monoid, &element, lanes)?;
-        let state = match parts.blocks {
-            None => {
-                let (lo, hi, bounds) = self.range(&parts, true)?;
-                self.walk(monoid, &parts, body, (lo, hi), &bounds, state)?
-            }
-            Some((list, size)) => self.walk_blocks(monoid, &parts, body, list, size, state)?,
-        };
+        let mut state = self.identity(monoid, &element, lanes)?;
+        for part in &parts {
+            state = match part.blocks {
+                None => {
+                    let (lo, hi, bounds) = self.range(part, true)?;
+                    self.walk(monoid, part, body, (lo, hi), &bounds, state)?
+                }
+                Some((list, size)) => self.walk_blocks(monoid, part, body, list, size, state)?,
+            };
+        }
         Ok(rebuild(&element, &mut state.into_iter().map(|v| self.wrap(v))))
     }
 
@@ -146,6 +165,7 @@ impl<'c> Evaluator<'_, 'c> {
                 | Term::Upto(_)
                 | Term::From(_)
                 | Term::Blocks(_)
+                | Term::Union(_)
                 | Term::Outer(_)
                 | Term::Inner(_)
                 | Term::Chunks(_)
@@ -437,6 +457,7 @@ fn leaves(shape: &Shape) -> usize {
     }
 }
 
+#[expect(clippy::unreachable, reason = "numbers are taken apart and put together by one shape")]
 fn rebuild<'c>(shape: &Shape, numbers: &mut dyn Iterator<Item = Scalar<'c>>) -> Scalar<'c> {
     match shape {
         Shape::Pair(a, b) => {

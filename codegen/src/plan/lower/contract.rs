@@ -6,7 +6,8 @@ impl Lower<'_> {
     /// Lowers `(mma D a b)` to a new variable.
     pub(super) fn contraction(&mut self, domain: Id, a: Id, b: Id) -> Lowered<Var> {
         let axis = self.arena.domain_axis(domain).ok_or_else(|| Untileable("a contraction over no axis".into()))?;
-        if !self.open.contains_key(&axis) && self.width(axis).is_err() {
+        let whole = self.width(axis).is_ok() && !self.block.column_tiles.contains_key(&axis);
+        if !self.open.contains_key(&axis) && !whole {
             // A long contraction is a loop over tiles of its depth.
             return self.plain_fold_of(Monoid::Add, domain, Inner::Mma { a, b });
         }
@@ -85,6 +86,7 @@ impl Lower<'_> {
     }
 
     /// A tile in the innermost scope that it depends on; the same tile is fetched once.
+    #[expect(clippy::expect_used, reason = "the scope of the kernel stays until the end")]
     fn fetch(&mut self, element: Id, slow: TileAxis, fast: Span) -> Lowered<u32> {
         let key = (element, fast.axis, slow == TileAxis::Rows);
         if let Some(tile) = self.scopes.iter().rev().find_map(|s| s.fetched.get(&key)) {

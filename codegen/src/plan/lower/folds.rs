@@ -4,6 +4,9 @@ use super::contract::Inner;
 use super::*;
 use crate::plan::domain::Domain;
 
+/// Tiles inside one block that are narrower than this give way to gathered ones: they would leave warps idle.
+const GATHERED_BELOW: u32 = 32;
+
 /// The variables that a fold of lse leaves behind.
 #[derive(Clone, Debug)]
 pub(super) struct OnlineState {
@@ -43,13 +46,14 @@ impl Lower<'_> {
         for (domain, leaf) in &leaves {
             sums.push(self.accumulator(Monoid::Add, *domain, *leaf)?);
         }
-        let domain = Domain::read(self.arena, outer).ok_or_else(shape)?;
+        let parts = Domain::read(self.arena, outer).ok_or_else(shape)?;
+        let axis = self.arena.domain_axis(outer).ok_or_else(shape)?;
         let shifted = self.arena.add(Term::Shift([score, max]));
         let weight = self.arena.add(Term::Exp(shifted));
         let merge = Merge { max: Some((max_var, scale)), monoid: Monoid::Add, values: sums.clone() };
-        self.tiled_loop(&domain, vec![merge], |this, keep| {
+        self.tiled_loops(&parts, vec![merge], |this, keep| {
             let raw = this.value(raw)?;
-            let score_var = this.column_variable("score", raw, domain.axis)?;
+            let score_var = this.column_variable("score", raw, axis)?;
             // From here on the variable holds weights: whoever needs the score again computes it again.
             this.forget(score_var);
             this.emit(Statement::Mask { var: score_var, keep, otherwise: f64::NEG_INFINITY });
@@ -269,18 +273,19 @@ impl Lower<'_> {
             Domain::read(self.arena, domain).ok_or_else(|| Untileable("a domain with two lists of blocks".into()))?;
         let sum = self.accumulator(monoid, domain, inner)?;
         // Tiles read zeros past the end of an axis, so a contraction over a whole axis needs no mask.
-        let whole = parts.upto.is_empty() && parts.from.is_empty() && parts.masks.is_empty() && parts.blocks.is_none();
+        let whole = parts.iter().all(Domain::is_whole);
         let unmasked = whole && matches!(inner, Inner::Mma { .. });
         let merge = Merge { max: None, monoid, values: vec![sum] };
-        self.tiled_loop(&parts, vec![merge], |this, keep| {
+        self.tiled_loops(&parts, vec![merge], |this, keep| {
             this.accumulate(monoid, domain, inner, sum, (!unmasked).then_some(keep))
         })?;
         Ok(sum)
     }
 
     /// A fold over an axis of which each value is one iteration: its body has contractions with columns of their own.
+    #[expect(clippy::expect_used, reason = "the axis was asked for above")]
     fn sequential_fold(&mut self, monoid: Monoid, domain: Id, body: Id) -> Lowered<Var> {
-        let parts = Domain::read(self.arena, domain)
+        let parts = Domain::read_one(self.arena, domain)
             .filter(|d| d.blocks.is_none() && d.masks.is_empty())
             .ok_or_else(|| Untileable("a sequential fold over blocks or with a mask".into()))?;
         let corners = self.corners();
@@ -333,13 +338,36 @@ impl Lower<'_> {
         Ok(sum)
     }
 
-    /// A loop over the tiles of a domain; `body` gets the predicate that masks edge tiles.
-    pub(super) fn tiled_loop(
+    /// Loops over the tiles of a domain's parts, one after the other, that fold into the same variables; `body` gets the
+    /// predicate that masks edge tiles. Variables that only one loop uses the next one may have.
+    fn tiled_loops(
+        &mut self,
+        parts: &[Domain],
+        merge: Vec<Merge>,
+        mut body: impl FnMut(&mut Self, Id) -> Lowered<()>,
+    ) -> Lowered<()> {
+        let outer = std::mem::take(&mut self.free);
+        let mut result = Ok(());
+        for part in parts {
+            match self.tiled_loop(part, merge.clone(), &mut body) {
+                Ok(locals) => self.free = locals,
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+        }
+        self.free = outer;
+        result
+    }
+
+    /// A loop over the tiles of a domain without unions.
+    fn tiled_loop(
         &mut self,
         domain: &Domain,
         merge: Vec<Merge>,
-        body: impl FnOnce(&mut Self, Id) -> Lowered<()>,
-    ) -> Lowered<()> {
+        body: &mut impl FnMut(&mut Self, Id) -> Lowered<()>,
+    ) -> Lowered<Vec<Var>> {
         let corners = self.corners();
         let bounds = domain.bounds(self.arena, &corners);
         let tile = self.tile_of(domain)?;
@@ -347,21 +375,23 @@ impl Lower<'_> {
             Some((list, block)) => Some(Walk { list, count: self.list_length(list)?, block: block as u32 }),
             None => None,
         };
-        let ((), statements) = self.scoped(domain.axis, tile, |this| {
+        let ((), statements, locals) = self.scoped_with_locals(domain.axis, tile, |this| {
             let keep = this.value(bounds.keep)?;
             body(this, keep)
         })?;
+        // Which values a gathered tile has nobody knows before.
+        let gathered = walk.as_ref().is_some_and(|walk| walk.block < tile);
         self.emit(Statement::Loop(Box::new(Loop {
             axis: domain.axis,
             tile,
             lo: bounds.lo,
             hi: bounds.hi,
-            full: bounds.full,
+            full: bounds.full.filter(|_| !gathered),
             walk,
             merge,
             body: statements,
         })));
-        Ok(())
+        Ok(locals)
     }
 
     /// Values per iteration.
@@ -372,11 +402,16 @@ impl Lower<'_> {
                 Some(Some(n)) if *n < i64::from(wanted) && n % i64::from(depth) == 0 => Ok(*n as u32),
                 _ => Ok(wanted),
             },
-            // A tile lies inside one block, so that it is contiguous in memory.
-            Some((_, block)) => (1..=wanted.max(64))
-                .rev()
-                .find(|t| t.is_multiple_of(depth) && block % i64::from(*t) == 0)
-                .ok_or_else(|| Untileable(format!("blocks of {block} are no multiple of {depth}"))),
+            // A tile lies inside one block, so that it is contiguous in memory; or it is gathered from several small ones.
+            Some((_, block)) => {
+                let inside = (1..=wanted.max(64)).rev().find(|t| t.is_multiple_of(depth) && block % i64::from(*t) == 0);
+                let gathers = self.sizes.gathers && block > 0 && i64::from(wanted) % block == 0;
+                match inside {
+                    Some(tile) if (!gathers && tile > 1) || tile >= GATHERED_BELOW => Ok(tile),
+                    _ if gathers => Ok(wanted),
+                    _ => Err(Untileable(format!("blocks of {block} are no multiple of {depth}"))),
+                }
+            }
         }
     }
 

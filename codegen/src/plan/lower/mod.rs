@@ -35,6 +35,8 @@ pub struct Sizes {
     pub stages: u32,
     /// What the depth of a contraction is a multiple of.
     pub depth: u32,
+    /// Whether tiles may be gathered from several blocks of a list.
+    pub gathers: bool,
 }
 
 /// What the lowering needs to know about a block.
@@ -58,11 +60,13 @@ struct Scope {
     memo: HashMap<Id, Id>,
     /// Tiles fetched here, by what they hold.
     fetched: HashMap<(Id, AxisName, bool), u32>,
+    /// Variables that only this scope uses.
+    locals: Vec<Var>,
 }
 
 impl Scope {
     fn new(axis: Option<AxisName>) -> Self {
-        Scope { axis, statements: vec![], memo: HashMap::new(), fetched: HashMap::new() }
+        Scope { axis, statements: vec![], memo: HashMap::new(), fetched: HashMap::new(), locals: vec![] }
     }
 }
 
@@ -82,6 +86,8 @@ pub(super) struct Lower<'a> {
     scopes: Vec<Scope>,
     /// Axes of open loops that are tiled, with their tile.
     open: HashMap<AxisName, u32>,
+    /// Variables that an earlier loop of the same fold has left.
+    free: Vec<Var>,
     /// States of the folds of lse lowered so far (all at kernel level), by term.
     online: HashMap<Id, folds::OnlineState>,
 }
@@ -108,6 +114,7 @@ impl<'a> Lower<'a> {
             lists: vec![],
             scopes: vec![Scope::new(None)],
             open: HashMap::new(),
+            free: vec![],
             online: HashMap::new(),
         }
     }
@@ -128,6 +135,7 @@ impl<'a> Lower<'a> {
         }
     }
 
+    #[expect(clippy::expect_used, reason = "the scope of the kernel stays until the end")]
     pub fn emit(&mut self, statement: Statement) {
         self.scopes.last_mut().expect("the kernel's scope").statements.push(statement);
     }
@@ -149,6 +157,17 @@ impl<'a> Lower<'a> {
         tile: u32,
         f: impl FnOnce(&mut Self) -> Lowered<T>,
     ) -> Lowered<(T, Vec<Statement>)> {
+        self.scoped_with_locals(axis, tile, f).map(|(result, statements, _)| (result, statements))
+    }
+
+    /// As `scoped`; also the variables that only the loop uses.
+    #[expect(clippy::expect_used, reason = "the scope was pushed above")]
+    fn scoped_with_locals<T>(
+        &mut self,
+        axis: AxisName,
+        tile: u32,
+        f: impl FnOnce(&mut Self) -> Lowered<T>,
+    ) -> Lowered<(T, Vec<Statement>, Vec<Var>)> {
         self.scopes.push(Scope::new(Some(axis)));
         let shadowed = if tile > 1 { self.open.insert(axis, tile) } else { self.open.remove(&axis) };
         let result = f(self);
@@ -157,7 +176,7 @@ impl<'a> Lower<'a> {
             None => self.open.remove(&axis),
         };
         let scope = self.scopes.pop().expect("the loop's scope");
-        Ok((result?, scope.statements))
+        Ok((result?, scope.statements, scope.locals))
     }
 
     pub fn corners(&mut self) -> Corners {
@@ -212,13 +231,22 @@ impl<'a> Lower<'a> {
         }
     }
 
+    #[expect(clippy::expect_used, reason = "the scope of the kernel stays until the end")]
     pub fn new_variable(&mut self, label: &str, rows: bool, columns: Option<AxisName>) -> Lowered<Var> {
         let columns = match columns {
             Some(axis) => Some(Span { axis, count: self.width(axis)? }),
             None => None,
         };
-        self.variables.push(Variable { label: label.into(), rows, columns });
-        Ok(self.variables.len() as Var - 1)
+        let variable = Variable { label: label.into(), rows, columns };
+        let var = match self.free.iter().position(|var| self.variables[*var as usize] == variable) {
+            Some(place) => self.free.remove(place),
+            None => {
+                self.variables.push(variable);
+                self.variables.len() as Var - 1
+            }
+        };
+        self.scopes.last_mut().expect("a scope").locals.push(var);
+        Ok(var)
     }
 
     pub fn read(&mut self, var: Var) -> Id {
@@ -282,10 +310,12 @@ impl<'a> Lower<'a> {
         })
     }
 
+    #[expect(clippy::expect_used, reason = "the scope of the kernel stays until the end")]
     fn remember(&mut self, id: Id, done: Id) {
         self.scopes.last_mut().expect("a scope").memo.insert(id, done);
     }
 
+    #[expect(clippy::expect_used, reason = "terms of log-sum-exp folds are pairs")]
     fn lower(&mut self, id: Id) -> Lowered<Id> {
         match self.arena[id].clone() {
             Term::Norm(sums) => {

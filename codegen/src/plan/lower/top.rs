@@ -7,6 +7,7 @@
 
 use super::*;
 use crate::plan::domain::Domain;
+use crate::plan::split::cut;
 
 /// What a score reads through a stage.
 struct Staged {
@@ -25,8 +26,11 @@ struct Staged {
 /// Candidates per step: one per lane of a warp.
 const LANES: i64 = 32;
 
-/// Longest list: a warp of a GPU keeps four entries per lane in registers.
-pub(in crate::plan) const LONGEST: i64 = 128;
+/// Chunks of a walked axis are a multiple of this long: of every tile.
+const CHUNK_OF: i64 = 64;
+
+/// Longest list. A warp of a GPU sorts it with 16 entries per lane, in registers; longer ones would not fit beside the rest.
+pub(in crate::plan) const LONGEST: i64 = 512;
 
 impl Lower<'_> {
     /// Lowers a list and its store. `rows` are the row axes of the list's tensor.
@@ -36,16 +40,65 @@ impl Lower<'_> {
         };
         let count = self.arena.as_int(count).filter(|n| (1..=LONGEST).contains(n));
         let count = count.ok_or_else(|| Untileable(format!("a list longer than {LONGEST}")))? as u32;
-        let mut domain =
+        let parts =
             Domain::read(self.arena, domain).ok_or_else(|| Untileable("the best of two lists of blocks".into()))?;
+        let list = self.lists.len() as u32;
+        self.lists.push(ListState { rows, count });
+        for part in parts {
+            self.candidates(part, list, score, force)?;
+        }
+        self.emit(Statement::StoreList { list, buffer, index });
+        Ok(())
+    }
+
+    /// A loop over the candidates of a domain without unions.
+    fn candidates(&mut self, mut domain: Domain, list: u32, score: Id, force: Id) -> Lowered<()> {
         // Candidates are looked at one by one: whether one is in a listed block is asked of each.
         if let Some((list, size)) = domain.blocks.take() {
             let (here, size) = (self.arena.axis(domain.axis), self.arena.int(size));
             let block = self.arena.add(Term::IntDiv([here, size]));
             domain.masks.push(self.arena.add(Term::In([block, list])));
         }
-        let list = self.lists.len() as u32;
-        self.lists.push(ListState { rows, count });
+        self.each_tile(&domain, score, &mut |this, columns, score, keep| {
+            this.emit(Statement::Insert { list, columns, score, force, among: keep });
+            Ok(())
+        })
+    }
+
+    /// Computes a tensor along one of its axes, tile by tile; `chunks`: by so many blocks, each a part of the axis.
+    pub(in crate::plan) fn walk(
+        &mut self,
+        root: Id,
+        buffer: TensorName,
+        axes: &[AxisName],
+        axis: AxisName,
+        chunks: Option<i64>,
+    ) -> Lowered<()> {
+        let here = self.arena.axis(axis);
+        let mut domain = self.arena.add(Term::All(here));
+        if let Some(chunks) = chunks {
+            domain = cut(self.arena, domain, axis, chunks, CHUNK_OF);
+        }
+        let domain = Domain::read_one(self.arena, domain).ok_or_else(|| Untileable("a walk over no axis".into()))?;
+        if self.find_staged(axis, root)?.is_none() {
+            return Err(Untileable("no contraction".into()));
+        }
+        let index: Vec<Id> = axes.iter().map(|a| self.arena.axis(*a)).collect();
+        self.each_tile(&domain, root, &mut |this, columns, value, _| {
+            let (index, columns) = (index.clone(), Some(columns));
+            this.emit(Statement::Store { buffer, index, value, rows: true, columns });
+            Ok(())
+        })
+    }
+
+    /// A loop over tiles of a domain; `body` gets the tile, what remains to be computed at one value once the contraction in
+    /// `score` has been staged, and the predicate that values of the domain satisfy.
+    fn each_tile(
+        &mut self,
+        domain: &Domain,
+        score: Id,
+        body: &mut dyn FnMut(&mut Self, Span, Id, Id) -> Lowered<()>,
+    ) -> Lowered<()> {
         let corners = self.corners();
         let bounds = domain.bounds(self.arena, &corners);
         let staged = self.find_staged(domain.axis, score)?;
@@ -55,19 +108,18 @@ impl Lower<'_> {
                 let width = self.sizes.columns.next_power_of_two();
                 (i64::from(width), Some(width))
             }
-            Some(Staged { band: Some(band), .. }) => self.band(&domain, band)?,
+            Some(Staged { band: Some(band), .. }) => self.band(domain, band)?,
         };
         let ((), body) = self.scoped(domain.axis, tile as u32, |this| {
             let score = match (&staged, ring) {
                 (Some(staged), Some(ring)) => match &staged.band {
-                    Some(band) => this.stage_band(domain.axis, tile, staged, band, ring)?,
+                    Some(band) => this.stage_band(domain.axis, (tile, bounds.lo), staged, band, ring)?,
                     None => this.stage_tile(domain.axis, staged, ring)?,
                 },
                 _ => this.value(score)?,
             };
             let columns = Span { axis: domain.axis, count: tile as u32 };
-            this.emit(Statement::Insert { list, columns, score, force, among: bounds.keep });
-            Ok(())
+            body(this, columns, score, bounds.keep)
         })?;
         self.emit(Statement::Loop(Box::new(Loop {
             axis: domain.axis,
@@ -79,11 +131,11 @@ impl Lower<'_> {
             merge: vec![],
             body,
         })));
-        self.emit(Statement::StoreList { list, buffer, index });
         Ok(())
     }
 
     /// The part of a score that is computed in tiles.
+    #[expect(clippy::unreachable, reason = "the same place of the path was matched above")]
     fn find_staged(&mut self, searched: AxisName, score: Id) -> Lowered<Option<Staged>> {
         let Some(path) = self.path_to_contraction(score)? else { return Ok(None) };
         // The fold whose axis gives the columns of the contraction inside it.
@@ -107,7 +159,7 @@ impl Lower<'_> {
             return Ok(Some(staged));
         };
         let Term::Fold([_, domain, _]) = self.arena[path[banded]] else { unreachable!("it was one above") };
-        let domain = Domain::read(self.arena, domain)
+        let domain = Domain::read_one(self.arena, domain)
             .filter(|d| d.blocks.is_none())
             .ok_or_else(|| Untileable("a score over listed blocks".into()))?;
         // The largest part of its body that does not depend on the searched axis.
@@ -191,9 +243,6 @@ impl Lower<'_> {
     /// How many searched values make a tile so that their new columns fit one, and the width of the ring.
     fn band(&mut self, searched: &Domain, band: &Domain) -> Lowered<(i64, Option<u32>)> {
         let fits = || Untileable("a score whose columns are no fixed band of the searched axis".into());
-        if !searched.from.is_empty() {
-            return Err(fits());
-        }
         let upper = self.moving(&band.upto, searched.axis);
         let lower = self.moving(&band.from, searched.axis);
         let upper = upper.into_iter().reduce(|a, b| self.arena.add(Term::IntMin([a, b]))).ok_or_else(fits)?;
@@ -214,7 +263,12 @@ impl Lower<'_> {
             }
             // The last tile of columns is computed whole, so it needs its room in the ring as well.
             let width = i64::from(self.sizes.columns);
-            let ring = u32::try_from((new + width - 1) / width * width + old).map_err(|_| fits())?.next_power_of_two();
+            let mut ring = (new + width - 1) / width * width + old;
+            if !searched.from.is_empty() {
+                // Its first tile starts with no columns.
+                ring = ring.max((new + old + width - 1) / width * width);
+            }
+            let ring = u32::try_from(ring).map_err(|_| fits())?.next_power_of_two();
             return Ok((tile, Some(ring)));
         }
         Err(fits())
@@ -225,8 +279,16 @@ impl Lower<'_> {
         bounds.iter().copied().filter(|e| self.arena.free(*e).contains(&axis)).collect()
     }
 
-    /// Computes the new columns of a tile of searched values into a stage; returns the score that reads it.
-    fn stage_band(&mut self, searched: AxisName, tile: i64, staged: &Staged, band: &Domain, ring: u32) -> Lowered<Id> {
+    /// Computes the new columns of a tile of searched values into a stage, all columns for the first tile; returns the score
+    /// that reads it.
+    fn stage_band(
+        &mut self,
+        searched: AxisName,
+        (tile, first): (i64, Id),
+        staged: &Staged,
+        band: &Domain,
+        ring: u32,
+    ) -> Lowered<Id> {
         let axis = band.axis;
         let corners = self.corners();
         let here = self.arena.axis(searched);
@@ -240,7 +302,14 @@ impl Lower<'_> {
         let end = self.arena.substitute(upper, &HashMap::from([(searched, last)]));
         let end = self.arena.plus(end, 1);
         let start = self.arena.substitute(upper, &HashMap::from([(searched, before)]));
-        let start = self.arena.plus(start, 1);
+        let mut start = self.arena.plus(start, 1);
+        if self.arena.as_int(first) != Some(0) {
+            let lower = self.moving(&band.from, searched);
+            let lower = lower.into_iter().reduce(|a, b| self.arena.add(Term::IntMax([a, b])));
+            let lower = lower.ok_or_else(|| Untileable("a band without a lower bound".into()))?;
+            let is_first = self.arena.add(Term::IntEq([here, first]));
+            start = self.arena.add(Term::Select([is_first, lower, start]));
+        }
         // Columns that no row sees are never read.
         let mut seen = band.clone();
         seen.upto.retain(|e| !self.arena.free(*e).contains(&searched));

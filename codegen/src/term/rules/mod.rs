@@ -4,6 +4,7 @@
 //! with the mark `*~` or `+~` hold for both orders of the operands and stand for two rewrites.
 
 mod algebra;
+mod alternatives;
 mod finite;
 mod schedule;
 mod sparsity;
@@ -29,6 +30,7 @@ pub struct Law {
 
 impl Law {
     /// The rewrites of the law. Their names are the law's and, after a `#` or `:`, which of them.
+    #[expect(clippy::expect_used, reason = "rules are part of this crate, and built in every test")]
     pub fn rewrites(&self) -> Vec<Rewrite<Term, Knowledge>> {
         let single = self.rules.len() == 1;
         let rewrites = self.rules.iter().enumerate().map(|(number, rule)| {
@@ -80,7 +82,7 @@ pub fn laws(terms: &Terms, without: &[String]) -> Result<Vec<Law>, Error> {
 
 /// The laws that do not depend on the program.
 pub fn general() -> Vec<Law> {
-    [algebra::laws(), sparsity::laws(), schedule::laws()].into_iter().flatten().collect()
+    [algebra::laws(), sparsity::laws(), alternatives::laws(), schedule::laws()].into_iter().flatten().collect()
 }
 
 /// One direction of a law.
@@ -176,10 +178,12 @@ fn computed(
     vec![Rule { left: pattern(left), right: Make::Computed(Arc::new(compute)), when: Vec::new(), of: None }]
 }
 
+#[expect(clippy::panic, reason = "patterns are part of this crate, and parsed in every test")]
 fn pattern(text: &str) -> PatternAst<Term> {
     text.parse().unwrap_or_else(|error| panic!("the pattern {text} does not parse: {error}"))
 }
 
+#[expect(clippy::panic, reason = "patterns are part of this crate, and parsed in every test")]
 fn var(name: &str) -> Var {
     name.parse().unwrap_or_else(|_| panic!("{name} is no pattern variable"))
 }

@@ -32,7 +32,7 @@ pub(super) fn laws() -> Vec<Law> { vec![
     ]),
     law(TOPIC, "walk-blocks", "D where k / B is in L = the blocks of D that L lists, L free of k and without duplicates", vec![
         rule("(mask ?D (in (i/ ?k ?B) ?L))", "(blocks ?D ?L ?B)", &[bound_axis("?k", "?D"), constant("?B"), free_of("?L", "?D")]),
-        rule("(mask ?D (in ?k ?L))",         "(blocks ?D ?L 1)",  &[bound_axis("?k", "?D"), free_of("?L", "?D")]),
+        rule("(mask ?D (in ?k ?L))",         "(blocks ?D ?L 1)",  &[bound_axis("?k", "?D"), free_of("?L", "?D"), gathers()]),
     ]),
     law(TOPIC, "order-bounds", "restrictions of a domain commute: upto, then from, then blocks, then mask", vec![
         rule("(upto (mask ?D ?p) ?e)",        "(mask (upto ?D ?e) ?p)",        &[]),
@@ -57,6 +57,11 @@ fn bound_axis(x: &str, domain: &str) -> Condition {
     })
 }
 
+/// The machine's kernels can walk a list of single values.
+fn gathers() -> Condition {
+    Arc::new(|graph, _| graph.analysis.context.matrix.as_ref().is_some_and(|unit| unit.gathers))
+}
+
 /// `x` is a positive integer constant.
 fn constant(x: &str) -> Condition {
     let x = var(x);
@@ -64,7 +69,7 @@ fn constant(x: &str) -> Condition {
 }
 
 /// The axis whose values a domain has.
-fn bound_name(graph: &Graph, domain: Id) -> Option<AxisName> {
+pub(super) fn bound_name(graph: &Graph, domain: Id) -> Option<AxisName> {
     match graph[domain].data.binds {
         Some((number, Level::Element)) => axis_name(&graph.analysis.context, number),
         _ => None,
@@ -226,7 +231,7 @@ fn joined(graph: &Graph, bound: Id, into: &mut Vec<Id>) {
 }
 
 /// `(from (upto ?D upper) lower)` for all bounds, upper ones innermost.
-fn restricted(domain: Var, builder: &Builder, bounds: &[Bound]) -> PatternAst<Term> {
+pub(super) fn restricted(domain: Var, builder: &Builder, bounds: &[Bound]) -> PatternAst<Term> {
     let mut ast = PatternAst::default();
     let mut over = ast.add(ENodeOrVar::Var(domain));
     let uppers = bounds.iter().filter(|bound| matches!(bound, Bound::Upper(_)));
@@ -255,7 +260,7 @@ fn append(ast: &mut PatternAst<Term>, more: &PatternAst<Term>) -> Id {
 
 /// An integer or comparison class as a term. Of equal terms the first that is no load is taken, so that definitions are
 /// seen through. None if the class is something else.
-fn integer_term(graph: &Graph, class: Id, builder: &mut Builder) -> Option<Id> {
+pub(super) fn integer_term(graph: &Graph, class: Id, builder: &mut Builder) -> Option<Id> {
     fn visit(graph: &Graph, class: Id, builder: &mut Builder, open: &mut Vec<Id>) -> Option<Id> {
         let class = graph.find(class);
         if open.contains(&class) {

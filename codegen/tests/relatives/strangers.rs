@@ -1,0 +1,93 @@
+//! Attentions that are no example: forms that nothing was made for.
+
+use super::compare::{Example, check_text};
+
+const CAUSAL: &[(&str, &[usize])] = &[("t", &[37, 0, 9]), ("s", &[70, 0, 9])];
+
+fn check(text: &str, integers: fn(&str, usize) -> i64) {
+    check_text(&Example { name: "stranger", sizes: &[], lengths: CAUSAL, integers }, text);
+}
+
+/// No argument of integers.
+const NONE: fn(&str, usize) -> i64 = |name, _| panic!("no values for the integer argument {name}");
+
+#[test]
+fn linear_attention() {
+    check(
+        "kernel linear(q[t, g = 2, r = 2, d = 32], k[s, g, d], v[s, g, e = 16]) -> o[t, g, r, e] {
+            let w = sum[d] sigmoid(q) * sigmoid(k);
+            let z[t, g, r] = sum[s] w where s <= pos(t);
+            ratio(sum[s] w * v where s <= pos(t), z)
+        }",
+        NONE,
+    );
+}
+
+#[test]
+fn sigmoid_attention() {
+    check(
+        "kernel weights(q[t, g = 2, r = 2, d = 32], k[s, g, d], v[s, g, e = 16], bias: f32[g, r]) -> o[t, g, r, e] {
+            sum[s] sigmoid(score(q, k) + bias) * v where s <= pos(t)
+        }",
+        NONE,
+    );
+}
+
+#[test]
+fn cosine_attention() {
+    check(
+        "kernel cosine(q[t, g = 2, r = 2, d = 32], k[s, g, d], v[s, g, e = 16], slope: f32[g, r]) -> o[t, g, r, e] {
+            let nq[t, g, r] = 1 / sqrt(sum[d] q * q);
+            let nk[s, g] = 1 / sqrt(sum[d] k * k);
+            attend_scores((sum[d] q * k) * nq * nk * (1 + slope), v, s <= pos(t))
+        }",
+        NONE,
+    );
+}
+
+#[test]
+fn dilated_window() {
+    check(
+        "kernel dilated(q[t, g = 2, r = 2, d = 32], k[s, g, d], v[s, g, e = 16]) -> o[t, g, r, e] {
+            attend(q, k, v, window(s, pos(t), 40) && (pos(t) - s) % 3 == 0)
+        }",
+        NONE,
+    );
+}
+
+/// The best keys of each query by an indexer with heads of its own, one by one (DeepSeek-V3.2's sparse attention).
+#[test]
+fn chosen_keys() {
+    check(
+        "kernel indexed(q[t, r = 4, d = 32], k[s, d], v[s, e = 16], qi[t, h = 2, c = 16], ki[s, c], a: f32[t, h]) -> o[t, r, e] {
+            let fit[t, s] = sum[h] a * relu(sum[c] qi * ki);
+            let best = top[s](fit, 6, among = s <= pos(t));
+            attend(q, k, v, s in best)
+        }",
+        NONE,
+    );
+}
+
+/// Blocks of keys per block of queries and head, given as lists.
+#[test]
+fn blocks_per_head() {
+    check(
+        "kernel blocks(q[t, g = 2, r = 2, d = 32], k[s, g, d], v[s, g, e = 16], rows: i32[t, g, r, n = 3]) -> o[t, g, r, e] {
+            attend(q, k, v, (s / 8 in rows || s < 2) && s <= pos(t))
+        }",
+        |_, at| if at % 5 == 4 { -1 } else { [0, 3, 1][at % 3] + 4 * (at as i64 / 3 % 2) },
+    );
+}
+
+/// Two softmaxes over different parts of the keys, gated; the second one's mask has three alternatives.
+#[test]
+fn two_softmaxes() {
+    check(
+        "kernel two(q[t, g = 2, r = 2, d = 32], k[s, g, d], v[s, g, e = 16], gate[t, g, r], from: i32[t]) -> o[t, g, r, e] {
+            let a = attend(q, k, v, s <= pos(t) && (s < from || s + 5 > pos(t)));
+            let b = attend(q, k, v, s < 4 || s == pos(t) || s % 11 == 0);
+            sigmoid(gate) * a - 0.5 * b
+        }",
+        |_, at| at as i64 * 5 % 31,
+    );
+}
