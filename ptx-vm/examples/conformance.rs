@@ -21,8 +21,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     json!({ "input": file })
                 }
                 Argument::Output(bytes) => json!({ "output": bytes }),
-                Argument::Map { over, element, sizes, strides, tile, swizzle } => json!({ "map": {
-                    "over": over, "element": element, "sizes": sizes, "strides": strides, "tile": tile, "swizzle": swizzle
+                Argument::Map { over, element, sizes, strides, tile, swizzle, nan } => json!({ "map": {
+                    "over": over, "element": element, "sizes": sizes, "strides": strides, "tile": tile, "swizzle": swizzle,
+                    "nan": nan
                 } }),
             });
         }
@@ -31,11 +32,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Tolerance::Exact => "exact".to_string(),
             Tolerance::Ulp32(n) => format!("{n} ulp of f32"),
             Tolerance::Ulp16(n) => format!("{n} ulp of f16"),
+            Tolerance::UlpPairF16(n) => format!("{n} ulp of f16"),
+            Tolerance::Relative64(error) => format!("{error} of an f64"),
             Tolerance::UlpPairBf16(n) => format!("{n} ulp of bf16"),
             Tolerance::Absolute32(error) => format!("{error} in f32"),
         };
         let description = json!({
-            "target": program.target, "threads": program.threads, "shared": program.shared, "arguments": arguments,
+            "target": program.target, "grid": program.grid, "threads": program.threads, "shared": program.shared, "arguments": arguments,
             "tolerance": tolerance,
         });
         std::fs::write(folder.join(format!("{}.json", program.name)), description.to_string())?;

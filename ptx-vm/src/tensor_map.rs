@@ -297,17 +297,26 @@ impl TensorMap {
         }
     }
 
-    /// The bytes an element outside the tensor reads as.
+    /// The bytes an element outside the tensor reads as: of the NaNs the one that an H100 fills in.
     pub(crate) fn fill(&self) -> [u8; 8] {
-        if !self.nan_fill {
-            return [0; 8];
+        let floating = matches!(
+            self.element,
+            MapElement::F16 | MapElement::Bf16 | MapElement::F32 | MapElement::Tf32 | MapElement::F64
+        );
+        if self.nan_fill && floating { [0xf7, 0x7f, 0xf7, 0x7f, 0xf7, 0x7f, 0xf7, 0x7f] } else { [0; 8] }
+    }
+
+    /// What a copy makes of the elements that it brings: those of a map of TensorFloat-32 are rounded to it.
+    pub(crate) fn convert(&self, data: &mut [u8]) {
+        if self.element != MapElement::Tf32 {
+            return;
         }
-        match self.element {
-            MapElement::F16 => [0xff, 0x7f, 0, 0, 0, 0, 0, 0],
-            MapElement::Bf16 => [0xff, 0x7f, 0, 0, 0, 0, 0, 0],
-            MapElement::F32 | MapElement::Tf32 => [0xff, 0xff, 0xff, 0x7f, 0, 0, 0, 0],
-            MapElement::F64 => [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f],
-            _ => [0; 8],
+        for element in data.chunks_exact_mut(4) {
+            let bits = u32::from_le_bytes([element[0], element[1], element[2], element[3]]);
+            let infinite = bits & 0x7f80_0000 == 0x7f80_0000;
+            let up = u32::from(bits & 0x1fff > 0x1000 || bits & 0x3fff == 0x3000);
+            let rounded = if infinite { bits } else { (bits & !0x1fff) + (up << 13) };
+            element.copy_from_slice(&rounded.to_le_bytes());
         }
     }
 }

@@ -15,6 +15,8 @@ pub(crate) enum Type {
     U64,
     S8,
     S16,
+    S16x2,
+    U16x2,
     S32,
     S64,
     F16,
@@ -46,6 +48,8 @@ impl Type {
             "u64" => Self::U64,
             "s8" => Self::S8,
             "s16" => Self::S16,
+            "s16x2" => Self::S16x2,
+            "u16x2" => Self::U16x2,
             "s32" => Self::S32,
             "s64" => Self::S64,
             "f16" => Self::F16,
@@ -69,7 +73,15 @@ impl Type {
         match self {
             Self::Pred | Self::B8 | Self::U8 | Self::S8 | Self::E4m3 | Self::E5m2 => 1,
             Self::B16 | Self::U16 | Self::S16 | Self::F16 | Self::Bf16 | Self::E4m3x2 | Self::E5m2x2 => 2,
-            Self::B32 | Self::U32 | Self::S32 | Self::F16x2 | Self::Bf16x2 | Self::Tf32 | Self::F32 => 4,
+            Self::B32
+            | Self::U32
+            | Self::S32
+            | Self::S16x2
+            | Self::U16x2
+            | Self::F16x2
+            | Self::Bf16x2
+            | Self::Tf32
+            | Self::F32 => 4,
             Self::B64 | Self::U64 | Self::S64 | Self::F32x2 | Self::F64 => 8,
             Self::B128 => 16,
         }

@@ -1,7 +1,10 @@
 //! Hostile texts: whatever comes in, an answer comes out, without a panic and in bounded time.
 
+mod hostile;
+
+use hostile::exercise;
 use proptest::prelude::*;
-use ptx_vm::{Arg, Memory, Module, Options};
+use ptx_vm::Module;
 
 /// Real statements to mix and damage.
 const STATEMENTS: &[&str] = &[
@@ -60,30 +63,30 @@ const STATEMENTS: &[&str] = &[
     "ld.b32 %r1, [%d4+1152921504606846976];",
     "{ .reg .b32 %r1; mov.b32 %r1, 5; }",
     "mov.b64 {%r1, %r2}, %d1;",
+    "atom.global.exch.b128 %d1, [%d0], %d2;",
+    "atom.global.v4.f32.add {%r1, %r2, %r3, %r4}, [%d0], {%r1, %r2, %r3, %r4};",
+    "red.shared.add.noftz.bf16x2 [%r2], %r1;",
+    "st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.b32 [%r2+64], {%r0, %r1}, [%r2];",
+    "red.async.relaxed.cluster.shared::cluster.mbarrier::complete_tx::bytes.inc.u32 [%r2+64], %r1, [%r2];",
+    "cp.reduce.async.bulk.global.shared::cta.bulk_group.add.noftz.f16 [%d0], [%r2], 32;",
+    "cp.reduce.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes.dec.u32 [%r2+64], [%r2+128], 64, [%r2];",
+    "cp.async.bulk.prefetch.tensor.3d.L2.global.tile [%d0, {%r0, %r1, %r2}];",
+    "cp.async.bulk.wait_group 0;",
+    "createpolicy.fractional.L2::evict_first.b64 %d3, 0.5;",
+    "ld.global.nc.L1::no_allocate.L2::cache_hint.v4.b64 {%d1, %d2, %d3, %d4}, [%d0], %d5;",
+    "min.xorsign.abs.f32 %r1, %r2, %r3;",
+    "fma.rp.f64 %d1, %d2, %d3, %d4;",
+    "add.s16x2 %r1, %r2, %r3;",
+    "mad.hi.s16 %r1, %r2, %r3, %r4;",
+    "cvt.rn.satfinite.e5m2x2.f16x2 %r1, %r2;",
+    "bar.red.popc.u32 %r1, 0, %p1;",
+    "barrier.cta.red.and.pred %p1, 1, 64, %p2;",
+    "stmatrix.sync.aligned.m8n8.x2.trans.shared.b16 [%r2], {%r1, %r3};",
+    "match.all.sync.b64 %r1|%p1, %d1, -1;",
+    "griddepcontrol.wait;",
     "trap;",
     "ret;",
 ];
-
-/// Parses, and if the text is good runs it for a moment.
-fn exercise(text: &str) {
-    let Ok(module) = Module::parse(text) else { return };
-    let names: Vec<String> = module.kernel_names().map(str::to_string).collect();
-    for name in names {
-        let Ok(kernel) = module.kernel(&name) else { continue };
-        let mut memory = Memory::new();
-        let out = memory.reserve(256);
-        let args: Vec<Arg> = kernel
-            .parameters()
-            .iter()
-            .map(|p| if p.size == 8 { Arg::Buffer(out) } else { Arg::Bytes(vec![0xa5; p.size as usize]) })
-            .collect();
-        let options = Options { instruction_limit: 2000, parallel: false, ..Options::default() };
-        let launched = kernel.launch(&mut memory, [2, 1, 1], [40, 1, 1], 64, &args, &options);
-        if let Ok(report) = launched {
-            let _ = report.to_string();
-        }
-    }
-}
 
 fn module(body: &str) -> String {
     format!(".version 8.3\n.target sm_90a\n.address_size 64\n.entry k(.param .u64 out) {{\n{body}\n}}\n")
@@ -131,14 +134,51 @@ fn nesting_and_sizes_are_bounded() {
     exercise(&format!(".version 8.0\n.target sm_80\n.global .b8 x[4] = {};", "{".repeat(100_000)));
 }
 
+/// The seeds of `cargo fuzz`, and what it once found.
+#[test]
+fn the_corpus_is_survived() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/module");
+    // The published crate has no corpus.
+    let Ok(files) = std::fs::read_dir(folder) else { return };
+    let mut kernels = 0;
+    for file in files {
+        let text = std::fs::read_to_string(file.expect("a file").path()).expect("text");
+        exercise(&text);
+        let module = Module::parse(&text).unwrap_or_else(|error| panic!("{error}"));
+        let names: Vec<&str> = module.kernel_names().collect();
+        for name in names {
+            module.kernel(name).unwrap_or_else(|error| panic!("{error}"));
+            kernels += 1;
+        }
+    }
+    assert!(kernels >= 6, "a seed that does not decode leads nowhere");
+}
+
+/// Time and memory grow with the text, not with what it says.
+#[test]
+fn long_texts_take_time_in_proportion() {
+    let body = ".reg .b32 %r<4>;\n".to_string() + &"add.s32 %r1, %r2, %r3;\n".repeat(20_000);
+    let start = std::time::Instant::now();
+    let parsed = Module::parse(&module(&body)).expect("a long kernel");
+    parsed.kernel("k").expect("it decodes");
+    let deep = "{".repeat(20_000) + &"}".repeat(20_000);
+    let _ = Module::parse(&module(&deep)).map(|m| m.kernel("k").map(|_| ()));
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+}
+
 #[test]
 fn errors_point_at_the_place() {
     let error = Module::parse(&module("  add.s32 %r1, %r1, 1;")).unwrap_err();
     assert_eq!((error.line, error.column), (5, 11));
-    assert!(error.to_string().contains("register `%r1` is not declared"), "{error}");
+    // The message, the place, the line itself, a caret under the column.
+    assert_eq!(
+        error.to_string(),
+        "register `%r1` is not declared\n --> line 5, column 11\n5 |   add.s32 %r1, %r1, 1;\n  |           ^"
+    );
     let unknown = Module::parse(&module(".reg .b32 %r<2>;\n frobnicate.b32 %r1, %r0;")).unwrap();
     let error = unknown.kernel("k").unwrap_err().to_string();
     assert!(error.contains("instruction `frobnicate.b32` is not supported"), "{error}");
+    assert!(error.ends_with("6 |  frobnicate.b32 %r1, %r0;\n  |  ^"), "{error}");
     let modifier = Module::parse(&module(".reg .b32 %r<2>;\n add.wobble.s32 %r1, %r0, 1;")).unwrap();
     let error = modifier.kernel("k").unwrap_err().to_string();
     assert!(error.contains("`.wobble` of `add.wobble.s32` is not supported"), "{error}");

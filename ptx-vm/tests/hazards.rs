@@ -321,6 +321,20 @@ fn cluster_barriers_order_blocks_of_a_cluster() {
 #[test]
 fn registers_cannot_be_taken_from_nowhere() {
     finds("setmaxnreg.inc.sync.aligned.u32 12;", InvalidOperand);
+    // What one warpgroup gives back is all that the other can take; an H100 waits for more for ever.
+    let pool = |takes: u32| {
+        let body = format!(
+            ".reg .pred %q; .reg .b32 %t; mov.u32 %t, %tid.x; setp.lt.u32 %q, %t, 128; @%q bra give;\
+             setmaxnreg.inc.sync.aligned.u32 {takes}; bra end; give: setmaxnreg.dec.sync.aligned.u32 40; end:"
+        );
+        let kernel = idle("sm_90a", ".maxnreg 64", &body).expect("a kernel");
+        let options = ptx_vm::Options::default();
+        let report =
+            kernel.launch(&mut ptx_vm::Memory::new(), [1; 3], [256, 1, 1], 0, &[], &options).expect("a launch");
+        report.findings.iter().map(|finding| finding.kind).collect::<Vec<_>>()
+    };
+    assert_eq!(pool(88), []);
+    assert_eq!(pool(96), [Deadlock]);
     let full = Micro { threads: 512, ..Micro::default() };
     assert_eq!(full.kinds("setmaxnreg.inc.sync.aligned.u32 160;"), [Deadlock]);
     assert!(
@@ -340,4 +354,76 @@ fn findings_name_both_parties() {
         assert!(finding.at.instruction.contains("shared.b32"), "{finding}");
         assert!(finding.bytes.is_some());
     }
+}
+
+/// Each thread sends a word to the other block of its cluster, whose barrier counts the bytes.
+const SEND: &str = "mov.u32 %r1, tile; mad.lo.u32 %r1, %r0, 4, %r1; mov.u32 %r2, bar; mov.u32 %r3, %cluster_ctarank; xor.b32 %r3, %r3, 1;\
+     setp.ne.u32 %p0, %r0, 0; @%p0 bra made;\
+     mbarrier.init.shared::cta.b64 [%r2], 1; fence.mbarrier_init.release.cluster;\
+     mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r2], 128;\
+     made: barrier.cluster.arrive.aligned; barrier.cluster.wait.aligned;\
+     mapa.shared::cluster.u32 %r4, %r1, %r3; mapa.shared::cluster.u32 %r5, %r2, %r3; add.u32 %r6, %r0, 5;\
+     st.async.shared::cluster.mbarrier::complete_tx::bytes.b32 [%r4], %r6, [%r5];\
+     wait: mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 %p1, [%r2], 0; @!%p1 bra wait;\
+     ld.shared.b32 %r7, [%r1]; barrier.cluster.arrive.aligned; barrier.cluster.wait.aligned;\
+     mov.u32 %r8, %ctaid.x; mad.lo.u32 %r8, %r8, 32, %r0; mul.wide.u32 %d1, %r8, 4; add.s64 %d1, %d0, %d1;\
+     st.global.b32 [%d1], %r7;";
+
+#[test]
+fn words_sent_to_another_block_are_waited_for() {
+    let pair = Micro { grid: 2, cluster: 2, threads: 32, ..Micro::default() };
+    let (report, words) = pair.run(SEND);
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(words[..64], (0..64).map(|i| i % 32 + 5).collect::<Vec<u32>>());
+    let early = pair.kinds(&SEND.replace("@!%p1 bra wait;", ""));
+    assert!(early.contains(&UseBeforeWait) || early.contains(&UninitialisedRead), "{early:?}");
+    let fewer = pair.kinds(&SEND.replace("[%r2], 128;", "[%r2], 64;"));
+    assert!(fewer.contains(&Deadlock) || fewer.contains(&ExpectedBytes), "{fewer:?}");
+    // Sums arrive in any order, and none is lost.
+    let added = SEND
+        .replace("made: barrier", "made: st.shared.b32 [%r1], 100; barrier")
+        .replace("st.async.shared::cluster", "red.async.relaxed.cluster.shared::cluster")
+        .replace("bytes.b32 [%r4], %r6", "bytes.add.u32 [%r4], %r6");
+    let (report, words) = pair.run(&added);
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(words[..64], (0..64).map(|i| i % 32 + 105).collect::<Vec<u32>>());
+    let unordered = pair.kinds(&added.replacen("barrier.cluster.arrive.aligned; barrier.cluster.wait.aligned;", "", 1));
+    assert!(!unordered.is_empty());
+}
+
+/// A kernel that does nothing, with these directives.
+fn idle(target: &str, directives: &str, body: &str) -> Result<ptx_vm::Kernel, ptx_vm::LoadError> {
+    let text =
+        format!(".version 8.3\n.target {target}\n.address_size 64\n.entry idle() {directives} {{ {body} ret; }}\n");
+    ptx_vm::Module::parse(&text)?.kernel("idle")
+}
+
+#[test]
+fn limits_of_the_target_are_kept() {
+    let launch = |target: &str, grid: u32, threads: u32, shared: u32, cluster: u32| {
+        let options = ptx_vm::Options { cluster: [cluster, 1, 1], ..ptx_vm::Options::default() };
+        let kernel = idle(target, "", "").expect("a kernel");
+        let mut memory = ptx_vm::Memory::new();
+        kernel.launch(&mut memory, [grid, 1, 1], [threads, 1, 1], shared, &[], &options).map(|report| report.is_clean())
+    };
+    for (target, kibibytes) in [("sm_80", 163), ("sm_86", 99), ("sm_90a", 227)] {
+        assert_eq!(launch(target, 1, 32, kibibytes << 10, 1), Ok(true));
+        let error = launch(target, 1, 32, (kibibytes << 10) + 1, 1).expect_err("too much");
+        assert!(error.to_string().contains(&format!("{target} has {}", kibibytes << 10)), "{error}");
+    }
+    assert_eq!(launch("sm_90a", 16, 1024, 0, 16), Ok(true));
+    for (grid, threads, cluster, part) in [
+        (1, 1025, 1, "1024 in all"),
+        (32, 32, 32, "16 on sm_90a"),
+        (3, 32, 2, "does not divide"),
+        (0, 32, 1, "at least one"),
+    ] {
+        let error = launch("sm_90a", grid, threads, 0, cluster).expect_err("beyond a limit");
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    let error = launch("sm_80", 2, 32, 0, 2).expect_err("no clusters");
+    assert!(error.to_string().contains("1 on sm_80"), "{error}");
+    let error = idle("sm_80", "", ".local .b8 stack[524289];").expect_err("too much local memory");
+    assert!(error.to_string().contains("524288 bytes of local memory"), "{error}");
+    assert!(idle("sm_75", "", "").is_err());
 }

@@ -60,8 +60,10 @@ pub(crate) enum BulkCopy {
     Load { to: Address, shape: BulkShape, barrier: Address, multicast: Option<Src> },
     /// Shared to global memory, waited for by group. A reduction of a tensor takes its type from the map.
     Store { from: Address, shape: BulkShape, reduce: Option<(AtomicOp, Option<Type>)> },
-    /// Shared memory of one block to another's.
-    Between { to: Address, from: Address, bytes: Src, barrier: Address },
+    /// Shared memory of one block to another's; or added and the like to what is there.
+    Between { to: Address, from: Address, bytes: Src, barrier: Address, reduce: Option<(AtomicOp, Type)> },
+    /// `st.async` and `red.async`: registers of each thread to another block's shared memory.
+    Send { to: Address, ty: Type, values: Vec<Src>, barrier: Address, reduce: Option<AtomicOp> },
 }
 
 /// Where the A operand of `wgmma` is.

@@ -166,6 +166,8 @@ pub(crate) struct FloatMode {
     pub relu: bool,
     /// `min` and `max` give NaN if an input is one.
     pub nan: bool,
+    /// `min` and `max` of magnitudes, with the product of the signs (`.xorsign.abs`).
+    pub xorsign: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -357,6 +359,14 @@ pub(crate) enum Op {
     Int1(Unary, Int, Dst, Src),
     Int2(Binary, Int, Dst, Src, Src),
     Int3(Ternary, Int, Dst, [Src; 3]),
+    /// `add`, `min` or `max` on both 16-bit halves.
+    IntHalves {
+        op: Binary,
+        signed: bool,
+        d: Dst,
+        a: Src,
+        b: Src,
+    },
     /// Bit-field insert: `a` into `b` at `position`, `length` bits.
     Bfi(Int, Dst, [Src; 4]),
     /// Logic on predicate registers.
@@ -412,6 +422,8 @@ pub(crate) enum Op {
     },
     Isspacep {
         space: Space,
+        /// Shared memory of the block itself, not of its cluster.
+        own: bool,
         d: Dst,
         a: Src,
     },

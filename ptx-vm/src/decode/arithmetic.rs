@@ -134,6 +134,17 @@ impl Decoder<'_> {
                 w.has("approx");
                 Op::Float1(op, self.mode(w, ty)?, self.dst(&w.operands[0])?, self.src(&w.operands[1], ty)?)
             }
+            // Policies say what to keep in the level-2 cache: a value that hints take and nothing depends on.
+            "createpolicy" => {
+                w.types();
+                if !w.has("fractional") && !w.has("range") {
+                    return Err("`createpolicy` is `.fractional` or `.range`".into());
+                }
+                w.ignore_hints();
+                w.has("global");
+                w.count(1..=4)?;
+                Op::Mov(self.dst(&w.operands[0])?, Src::Imm(0))
+            }
             "copysign" => {
                 w.count(3..=3)?;
                 let ty = w.ty()?;
@@ -181,6 +192,7 @@ impl Decoder<'_> {
             "isspacep" => {
                 w.count(2..=2)?;
                 Op::Isspacep {
+                    own: w.has("shared") || w.has("shared::cta"),
                     space: self.space(w),
                     d: self.dst(&w.operands[0])?,
                     a: self.src(&w.operands[1], Type::U64)?,
@@ -206,7 +218,16 @@ impl Decoder<'_> {
             saturate: w.has("sat"),
             relu: w.has("relu"),
             nan: w.has("NaN"),
+            xorsign: self.xorsign(w)?,
         })
+    }
+
+    fn xorsign(&self, w: &Words<'_>) -> Decoded<bool> {
+        match (w.has("xorsign"), matches!(w.name, "min" | "max") && w.has("abs")) {
+            (false, false) => Ok(false),
+            (true, true) => Ok(true),
+            _ => Err("`.xorsign` and `.abs` go together, on `min` and `max`".into()),
+        }
     }
 
     pub(super) fn space(&self, w: &Words<'_>) -> Space {
@@ -313,6 +334,17 @@ impl Decoder<'_> {
         }
         if matches!(ty, Type::Pred) {
             return Err(format!("`{}` does not work on predicates", w.name));
+        }
+        if matches!(ty, Type::S16x2 | Type::U16x2) {
+            let op = match w.name {
+                "add" => Binary::Add,
+                "min" if w.has("relu") => Binary::MinRelu,
+                "max" if w.has("relu") => Binary::MaxRelu,
+                "min" => Binary::Min,
+                "max" => Binary::Max,
+                _ => return Err(format!("`{}` has no packed form", w.name)),
+            };
+            return Ok(Op::IntHalves { op, signed: ty == Type::S16x2, d, a, b });
         }
         let op = match w.name {
             "add" if w.has("sat") => Binary::AddSat,

@@ -33,15 +33,19 @@ impl Decoder<'_> {
             }
             "fence" if w.has("proxy") => {
                 self.places(w);
-                for word in ["async", "async::generic", "release", "acquire", "sync_restrict::shared::cta"] {
-                    w.has(word);
-                }
                 if w.has("alias") {
                     return Ok(Some(Op::Nop));
                 }
-                w.find(|word| word.starts_with("tensormap").then_some(()));
-                w.find(|word| word.starts_with("async.").then_some(()));
-                w.find(|word| word.starts_with("async::").then_some(()));
+                let mut known = false;
+                for word in ["async", "async::generic", "tensormap::generic"] {
+                    known |= w.has(word);
+                }
+                if !known {
+                    return Err(format!("instruction `{}` is not supported", w.full()));
+                }
+                for word in ["release", "acquire", "sync_restrict::shared::cta", "sync_restrict::shared::cluster"] {
+                    w.has(word);
+                }
                 Op::FenceProxy
             }
             "setmaxnreg" => {
@@ -154,6 +158,24 @@ impl Decoder<'_> {
         Ok(Op::Mbarrier(Box::new(op)))
     }
 
+    /// The operator of a reduction.
+    pub(super) fn reduction(&self, w: &Words<'_>) -> Decoded<AtomicOp> {
+        let op = w.find(|word| {
+            Some(match word {
+                "add" => AtomicOp::Add,
+                "min" => AtomicOp::Min,
+                "max" => AtomicOp::Max,
+                "and" => AtomicOp::And,
+                "or" => AtomicOp::Or,
+                "xor" => AtomicOp::Xor,
+                "inc" => AtomicOp::Inc,
+                "dec" => AtomicOp::Dec,
+                _ => return None,
+            })
+        });
+        op.ok_or_else(|| "a reduction needs an operator".into())
+    }
+
     fn bulk(&self, w: &Words<'_>) -> Decoded<Op> {
         if w.has("commit_group") {
             return Ok(Op::BulkCommit);
@@ -167,9 +189,10 @@ impl Decoder<'_> {
         if w.has("prefetch") {
             w.ignore_hints();
             self.places(w);
-            for (_, used) in &w.modifiers {
-                used.set(true);
+            for word in ["tensor", "1d", "2d", "3d", "4d", "5d", "tile", "L2"] {
+                w.has(word);
             }
+            w.count(1..=3)?;
             return Ok(Op::Prefetch);
         }
         let tensor = w.has("tensor");
@@ -189,21 +212,7 @@ impl Decoder<'_> {
             return Err("a tensor copy has 1 to 5 dimensions".into());
         }
         let reduce = if reduce {
-            let op = w
-                .find(|word| {
-                    Some(match word {
-                        "add" => AtomicOp::Add,
-                        "min" => AtomicOp::Min,
-                        "max" => AtomicOp::Max,
-                        "and" => AtomicOp::And,
-                        "or" => AtomicOp::Or,
-                        "xor" => AtomicOp::Xor,
-                        "inc" => AtomicOp::Inc,
-                        "dec" => AtomicOp::Dec,
-                        _ => return None,
-                    })
-                })
-                .ok_or("a reduction needs an operator")?;
+            let op = self.reduction(w)?;
             w.has("noftz");
             // A tensor reduction takes its type from the map, which only the run knows.
             Some((op, w.types().last().copied()))
@@ -218,6 +227,11 @@ impl Decoder<'_> {
                 from: self.address(&w.operands[1])?,
                 bytes: self.src(&w.operands[2], Type::U32)?,
                 barrier: self.address(&w.operands[3])?,
+                reduce: match reduce {
+                    None => None,
+                    Some((op, Some(ty))) => Some((op, ty)),
+                    Some((_, None)) => return Err("a reduction needs a type".into()),
+                },
             })));
         }
         let shape = |operand: &Operand, bytes: Option<&Operand>| -> Decoded<BulkShape> {

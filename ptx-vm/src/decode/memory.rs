@@ -15,6 +15,7 @@ impl Decoder<'_> {
                 self.check_vector(d.len(), lanes, ty)?;
                 Op::Ld { space, ty, order, d, address: self.address(&w.operands[1])? }
             }
+            "st" | "red" if w.has("async") => self.send(w)?,
             "st" => {
                 w.count(2..=3)?;
                 let (space, ty, order, lanes) = self.access(w)?;
@@ -33,12 +34,7 @@ impl Decoder<'_> {
                 self.space(w);
                 Op::Prefetch
             }
-            "atom" | "red" => {
-                if w.has("async") {
-                    return Ok(None);
-                }
-                self.atomic(w)?
-            }
+            "atom" | "red" => self.atomic(w)?,
             "cp" if w.has("async") && !w.has("bulk") && !w.has("mbarrier") => self.cp_async(w)?,
             "membar" => {
                 for word in ["gl", "cta", "sys"] {
@@ -109,6 +105,9 @@ impl Decoder<'_> {
             _ => None,
         });
         let lanes: usize = lanes.unwrap_or(1);
+        if ty.bytes() > 8 {
+            return Err(format!("the type of `{}` is not supported", w.full()));
+        }
         let op = w
             .find(|word| {
                 Some(match word {
@@ -146,6 +145,28 @@ impl Decoder<'_> {
             b,
             c,
         })
+    }
+
+    /// `st.async` and `red.async`.
+    fn send(&self, w: &Words<'_>) -> Decoded<Op> {
+        for word in ["weak", "relaxed", "cluster", "shared::cluster", "mbarrier::complete_tx::bytes"] {
+            w.has(word);
+        }
+        w.count(3..=3)?;
+        let ty = w.ty()?;
+        let lanes = w.find(|word| match word {
+            "v2" => Some(2),
+            "v4" => Some(4),
+            _ => None,
+        });
+        let reduce = if w.name == "red" { Some(self.reduction(w)?) } else { None };
+        let values = self.vector_of_src(&w.operands[1], ty)?;
+        self.check_vector(values.len(), lanes.unwrap_or(1), ty)?;
+        if !matches!(ty.bytes(), 4 | 8) || values.len() * ty.bytes() > 16 || (reduce.is_some() && values.len() > 1) {
+            return Err(format!("the type of `{}` is not supported", w.full()));
+        }
+        let (to, barrier) = (self.address(&w.operands[0])?, self.address(&w.operands[2])?);
+        Ok(Op::Bulk(Box::new(BulkCopy::Send { to, ty, values, barrier, reduce })))
     }
 
     fn cp_async(&self, w: &Words<'_>) -> Decoded<Op> {

@@ -229,10 +229,22 @@ impl<'i> Words<'i> {
     /// Modifiers that hints and caches use; they change no value.
     fn ignore_hints(&self) {
         for (modifier, used) in &self.modifiers {
-            if modifier.starts_with("L1::")
-                || modifier.starts_with("L2::")
-                || matches!(*modifier, "nc" | "ca" | "cg" | "cs" | "lu" | "cv" | "wb" | "wt")
-            {
+            let hint = match modifier.split_once("::") {
+                Some(("L1" | "L2", what)) => matches!(
+                    what,
+                    "evict_first"
+                        | "evict_last"
+                        | "evict_normal"
+                        | "evict_unchanged"
+                        | "no_allocate"
+                        | "cache_hint"
+                        | "64B"
+                        | "128B"
+                        | "256B"
+                ),
+                _ => matches!(*modifier, "nc" | "ca" | "cg" | "cs" | "lu" | "cv" | "wb" | "wt"),
+            };
+            if hint {
                 used.set(true);
             }
         }

@@ -5,7 +5,7 @@ use crate::code::{Address, AtomicOp, Dst, Float, FloatMode, FloatOp, Order, Roun
 use crate::finding::FindingKind;
 use crate::machine::warp::{LANES, Lane, Lanes, Warp};
 use crate::machine::{Cx, Machine};
-use crate::number::float::{f32_op, f64_op, half_op};
+use crate::number::float::{f32_op, f64_op, flush, half_op};
 use crate::types::{Space, Type};
 
 pub(super) struct Request<'i> {
@@ -49,7 +49,8 @@ pub(super) fn atomic(m: &mut Machine<'_>, warp: &mut Warp, cx: Cx, mask: u32, re
                         let x = u64::from_le_bytes(word);
                         let third = swap.map_or(0, |s| s[lane]);
                         old[i][lane] = x;
-                        slot.copy_from_slice(&combine(op, ty, x, operand[lane], third).to_le_bytes()[..element]);
+                        let new = combine_in_global(op, ty, x, operand[lane], third);
+                        slot.copy_from_slice(&new.to_le_bytes()[..element]);
                     }
                 });
             }
@@ -61,6 +62,15 @@ pub(super) fn atomic(m: &mut Machine<'_>, warp: &mut Warp, cx: Cx, mask: u32, re
     for (d, old) in d.iter().zip(&old) {
         u64::write(warp, *d, mask, old);
     }
+}
+
+/// The new value at an address of global memory, where f32 sums have no subnormals (PTX ISA, `red`).
+pub(crate) fn combine_in_global(op: AtomicOp, ty: Type, x: u64, y: u64, z: u64) -> u64 {
+    if (op, ty) != (AtomicOp::Add, Type::F32) {
+        return combine(op, ty, x, y, z);
+    }
+    let small = |v: u64| u64::from(flush(f32::from_bits(v as u32)).to_bits());
+    small(combine(op, ty, small(x), small(y), z))
 }
 
 /// The new value at the address.
@@ -75,6 +85,7 @@ pub(crate) fn combine(op: AtomicOp, ty: Type, x: u64, y: u64, z: u64) -> u64 {
         saturate: false,
         relu: false,
         nan: false,
+        xorsign: false,
     };
     let float = match op {
         AtomicOp::Add => Some(FloatOp::Add),

@@ -3,7 +3,7 @@
 use crate::code::{BulkCopy, BulkShape, Dst, MbarrierOp, Src};
 use crate::exec::Flow;
 use crate::finding::FindingKind;
-use crate::machine::bulk::{Delivery, Drain, OPEN};
+use crate::machine::bulk::{Delivery, Drain, Landing, OPEN};
 use crate::machine::warp::{LANES, Lane, State, Warp};
 use crate::machine::{Cx, Machine, PARAM_WINDOW, SHARED_WINDOW, bytes_of};
 use crate::tensor_map::{MAP_BYTES, TensorMap, swizzled};
@@ -142,8 +142,11 @@ pub(super) fn copy(m: &mut Machine<'_>, warp: &mut Warp, cx: Cx, mask: u32, copy
                 load(m, warp, cx, lane, [*to, *barrier], shape, *multicast);
             }
             BulkCopy::Store { from, shape, reduce } => store(m, warp, cx, lane, *from, shape, *reduce),
-            BulkCopy::Between { to, from, bytes, barrier } => {
-                between(m, warp, cx, lane, [*to, *from, *barrier], *bytes);
+            BulkCopy::Between { to, from, bytes, barrier, reduce } => {
+                between(m, warp, cx, lane, [*to, *from, *barrier], *bytes, *reduce);
+            }
+            BulkCopy::Send { to, ty, values, barrier, reduce } => {
+                send(m, warp, cx, lane, [*to, *barrier], values, *ty, *reduce);
             }
         }
     }
@@ -207,7 +210,10 @@ fn load(
             for (offset, address, length) in places {
                 let mut data = vec![0; length];
                 match address {
-                    Some(address) => read_run(m, cx, address, &mut data),
+                    Some(address) => {
+                        read_run(m, cx, address, &mut data);
+                        map.convert(&mut data);
+                    }
                     None => data.copy_from_slice(&fill[..length]),
                 }
                 runs.push((offset, data));
@@ -224,11 +230,11 @@ fn load(
         }
     };
     for target in targets {
-        m.claim(cx, lane as u8, target, base, total);
+        m.claim(cx, lane as u8, target, base, total, Landing::Proxy);
         let placed = runs.iter().map(|(offset, data)| (target, swizzled(base + offset, mask), data.clone())).collect();
         // Multicast signals the barrier at the same offset in each block.
         let barrier = if multicast.is_some() { (target, barrier.1) } else { barrier };
-        m.deliveries.push(Delivery { runs: placed, barrier, bytes: total as u32 });
+        m.deliveries.push(Delivery { runs: placed, barrier, bytes: total as u32, how: Landing::Proxy });
     }
     m.progress += 1;
 }
@@ -263,6 +269,15 @@ fn store(
             if start.len() != map.tile.len() {
                 m.find(FindingKind::InvalidOperand, cx, || {
                     format!("the tensor map has {} axes, the copy {}", map.tile.len(), start.len())
+                });
+                return;
+            }
+            if let Some(axis) = start.iter().position(|&at| at < 0) {
+                m.find(FindingKind::InvalidOperand, cx, || {
+                    format!(
+                        "coordinate {axis} of a tensor copy to global memory is {}: Hopper takes none below 0 here",
+                        start[axis]
+                    )
                 });
                 return;
             }
@@ -302,6 +317,7 @@ fn between(
     lane: usize,
     [to, from, barrier]: [crate::code::Address; 3],
     bytes: Src,
+    reduce: Option<(crate::code::AtomicOp, Type)>,
 ) {
     let to = warp.addresses(to)[lane] & !SHARED_WINDOW;
     let from = warp.addresses(from)[lane] & !SHARED_WINDOW;
@@ -318,8 +334,43 @@ fn between(
         m.check_async_read(cx, lane as u8, source_block, source, bytes);
     }
     let data = m.blocks[source_block].shared.data[source..source + bytes].to_vec();
-    m.claim(cx, lane as u8, block, target, bytes);
-    m.deliveries.push(Delivery { runs: vec![(block, target, data)], barrier, bytes: bytes as u32 });
+    let how = reduce.map_or(Landing::Proxy, |(op, ty)| Landing::Combined(op, ty));
+    m.claim(cx, lane as u8, block, target, bytes, how);
+    m.deliveries.push(Delivery { runs: vec![(block, target, data)], barrier, bytes: bytes as u32, how });
+    m.progress += 1;
+}
+
+/// `st.async` and `red.async`: registers of one lane to another block's shared memory, counted by a barrier there.
+#[allow(clippy::too_many_arguments)]
+fn send(
+    m: &mut Machine<'_>,
+    warp: &mut Warp,
+    cx: Cx,
+    lane: usize,
+    [to, barrier]: [crate::code::Address; 2],
+    values: &[Src],
+    ty: Type,
+    reduce: Option<crate::code::AtomicOp>,
+) {
+    let to = warp.addresses(to)[lane] & !SHARED_WINDOW;
+    let barrier = warp.addresses(barrier)[lane];
+    let mut data = Vec::with_capacity(16);
+    for &value in values {
+        data.extend(&u64::read(warp, value)[lane].to_le_bytes()[..ty.bytes()]);
+    }
+    let Some(barrier) = m.mbarrier_place(cx, barrier) else { return };
+    if m.mbarrier(cx, lane as u8, barrier).is_none() {
+        return;
+    }
+    let bytes = data.len();
+    let Some((block, target)) = m.shared_place(cx, to, bytes, bytes) else { return };
+    if block != barrier.0 {
+        m.find(FindingKind::InvalidOperand, cx, || "the mbarrier is not in the block that the bytes go to".into());
+        return;
+    }
+    let how = reduce.map_or(Landing::Ordinary, |op| Landing::Combined(op, ty));
+    m.claim(cx, lane as u8, block, target, bytes, how);
+    m.deliveries.push(Delivery { runs: vec![(block, target, data)], barrier, bytes: bytes as u32, how });
     m.progress += 1;
 }
 

@@ -3,7 +3,7 @@
 use super::Flow;
 use crate::finding::FindingKind;
 use crate::machine::warp::{State, Warp};
-use crate::machine::{Cx, Machine, REGISTERS};
+use crate::machine::{Cx, Machine, first_registers};
 
 /// A warp gives registers back or takes some; taking waits until there are enough.
 pub(super) fn set_registers(
@@ -30,12 +30,11 @@ pub(super) fn set_registers(
     }
     if increase {
         let first = cx.block * m.warps_per_block;
-        let others: u32 = m.warps[first..first + m.warps_per_block]
-            .iter()
-            .flatten()
-            .map(|other| if other.live == 0 { 0 } else { other.registers * 32 })
-            .sum();
-        if others + count * 32 > REGISTERS {
+        let others: u32 =
+            m.warps[first..first + m.warps_per_block].iter().flatten().map(|other| other.registers * 32).sum();
+        // The pool is what the block was launched with; other registers of the multiprocessor are out of reach.
+        let threads = m.launch.block.iter().product::<u32>();
+        if others + count * 32 > first_registers(m.launch, threads) * threads.next_multiple_of(32) {
             warp.groups[group].state = State::Poll(m.progress);
             return Flow::Stay;
         }

@@ -107,12 +107,16 @@ pub(super) fn compared(warp: &Warp, how: Compare, what: Compared, a: Src, b: Src
             let (x, y) = (f64::read(warp, a), f64::read(warp, b));
             (bits(|lane| compare(how, x[lane], y[lane])), 0)
         }
-        Compared::Float(format, _) => {
+        Compared::Float(format, ftz) => {
             let small = if matches!(format, Float::Bf16 | Float::Bf16x2) { BF16 } else { F16 };
             let (x, y) = (u32::read(warp, a), u32::read(warp, b));
             let half = |shift: u32| {
                 bits(|lane| {
-                    let f = |v: u32| decode(v >> shift & 0xffff, small);
+                    let f = |v: u32| {
+                        let v = v >> shift & 0xffff;
+                        let subnormal = v & 0x7fff < 1 << small.fraction_bits;
+                        if ftz && subnormal { 0.0 } else { decode(v, small) }
+                    };
                     compare(how, f(x[lane]), f(y[lane]))
                 })
             };
@@ -162,7 +166,8 @@ pub(super) fn test_property(warp: &mut Warp, mask: u32, property: TestProperty, 
             TestProperty::Infinite => x.is_infinite(),
             TestProperty::Number => !x.is_nan(),
             TestProperty::NotANumber => x.is_nan(),
-            TestProperty::Normal => x.is_finite() && !subnormal && x != 0.0,
+            // Zeroes count as normal (PTX ISA, `testp`).
+            TestProperty::Normal => x.is_finite() && !subnormal,
             TestProperty::Subnormal => subnormal,
         };
         bits | u32::from(holds) << lane

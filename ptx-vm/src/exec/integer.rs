@@ -141,6 +141,29 @@ pub(super) fn binary(warp: &mut Warp, mask: u32, op: Binary, ty: Int, d: Dst, a:
     }
 }
 
+/// `add`, `min` and `max` on both halves of a word.
+pub(super) fn halves(warp: &mut Warp, mask: u32, op: Binary, signed: bool, d: Dst, [a, b]: [Src; 2]) {
+    let one = |x: u16, y: u16| match op {
+        Binary::Add => x.wrapping_add(y),
+        Binary::Min | Binary::Max if !signed => {
+            if op == Binary::Min {
+                x.min(y)
+            } else {
+                x.max(y)
+            }
+        }
+        Binary::Min | Binary::MinRelu => (x as i16).min(y as i16) as u16,
+        _ => (x as i16).max(y as i16) as u16,
+    };
+    let relu = matches!(op, Binary::MinRelu | Binary::MaxRelu);
+    let clamp = |x: u16| if relu && (x as i16) < 0 { 0 } else { x };
+    warp.map2(mask, d, a, b, |x: u32, y: u32| {
+        let low = clamp(one(x as u16, y as u16));
+        let high = clamp(one((x >> 16) as u16, (y >> 16) as u16));
+        u32::from(high) << 16 | u32::from(low)
+    });
+}
+
 /// One pair, for `redux` and atomics.
 pub(super) fn scalar(op: Binary, ty: Int, x: u64, y: u64) -> u64 {
     let signed = matches!(ty, Int::S16 | Int::S32 | Int::S64);
@@ -176,6 +199,12 @@ pub(super) fn ternary(warp: &mut Warp, mask: u32, op: Ternary, ty: Int, d: Dst, 
         }),
         (Ternary::MadHi, Int::S64) => warp.map3(mask, d, s, |x: u64, y: u64, z: u64| {
             ((i128::from(x as i64) * i128::from(y as i64)) >> 64).wrapping_add(i128::from(z as i64)) as u64
+        }),
+        (Ternary::MadHi, Int::S16) => warp.map3(mask, d, s, |x: u16, y: u16, z: u16| {
+            ((i32::from(x as i16) * i32::from(y as i16)) >> 16).wrapping_add(i32::from(z as i16)) as u16
+        }),
+        (Ternary::MadHi, Int::U16) => warp.map3(mask, d, s, |x: u16, y: u16, z: u16| {
+            ((u32::from(x) * u32::from(y)) >> 16).wrapping_add(u32::from(z)) as u16
         }),
         (Ternary::MadHi, _) => warp.map3(mask, d, s, |x: u32, y: u32, z: u32| {
             ((u64::from(x) * u64::from(y)) >> 32).wrapping_add(u64::from(z)) as u32

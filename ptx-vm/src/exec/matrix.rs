@@ -163,7 +163,7 @@ pub(super) fn mma(m: &Machine<'_>, warp: &mut Warp, mask: u32, mma: &Mma) {
         return integer_mma(warp, mask, mma, &a, &b, &c);
     }
     let arithmetic = m.launch.program.architecture.mma(mma.a_type, mma.k, mma.half_result);
-    let apart = m.launch.program.architecture.mma_adds_apart(mma.a_type, mma.half_result);
+    let apart = m.launch.program.architecture.mma_adds_apart(mma.a_type);
     if apart {
         a.iter_mut().chain(&mut b).for_each(halves_first);
     }

@@ -17,7 +17,7 @@ use crate::machine::{Cx, LOCAL_WINDOW, Machine, PARAM_WINDOW, SHARED_WINDOW};
 use crate::number::convert::convert;
 use crate::types::{Space, Type};
 
-pub(crate) use atomic::combine;
+pub(crate) use atomic::{combine, combine_in_global};
 
 /// Where the lanes that executed go next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,7 @@ pub(crate) fn execute(m: &mut Machine<'_>, warp: &mut Warp, cx: Cx, group: usize
         Op::Int1(op, ty, d, a) => integer::unary(warp, mask, *op, *ty, *d, *a),
         Op::Int2(op, ty, d, a, b) => integer::binary(warp, mask, *op, *ty, *d, *a, *b),
         Op::Int3(op, ty, d, s) => integer::ternary(warp, mask, *op, *ty, *d, *s),
+        Op::IntHalves { op, signed, d, a, b } => integer::halves(warp, mask, *op, *signed, *d, [*a, *b]),
         Op::Bfi(ty, d, s) => integer::insert(warp, mask, *ty, *d, *s),
         Op::Pred(logic, d, a, b) => {
             let (a, b) = (warp.pred(*a), warp.pred(*b));
@@ -111,10 +112,14 @@ pub(crate) fn execute(m: &mut Machine<'_>, warp: &mut Warp, cx: Cx, group: usize
                 warp.map1(mask, *d, *a, |x: u64| x | window);
             }
         }
-        Op::Isspacep { space, d, a } => {
+        Op::Isspacep { space, own, d, a } => {
             let addresses = u64::read(warp, *a);
-            let bits = (0..LANES)
-                .fold(0, |bits, lane| bits | u32::from(load_store::space_of(addresses[lane]) == *space) << lane);
+            let rank = u64::from(warp.id.cluster_rank);
+            let here = |address: u64| {
+                load_store::space_of(address) == *space
+                    && (!*own || (address & 0xffff_ffff) >> crate::machine::RANK_SHIFT == rank)
+            };
+            let bits = (0..LANES).fold(0, |bits, lane| bits | u32::from(here(addresses[lane])) << lane);
             warp.set_pred(*d, mask, bits);
         }
         Op::Ld { space, ty, order, d, address } => {
@@ -183,7 +188,7 @@ pub(crate) fn execute(m: &mut Machine<'_>, warp: &mut Warp, cx: Cx, group: usize
                 return Flow::Stay;
             }
             let values = u32::read(warp, *a);
-            let mut lanes = (0..LANES).filter(|&lane| mask & members & warp.live >> lane & 1 != 0 || lane >= LANES);
+            let mut lanes = (0..LANES).filter(|&lane| (mask & members & warp.live) >> lane & 1 != 0);
             let first = lanes.next().map_or(0, |lane| u64::from(values[lane]));
             let result = lanes.fold(first, |x, lane| integer::scalar(*op, *ty, x, u64::from(values[lane])));
             u32::write(warp, *d, mask, &[result as u32; LANES]);

@@ -1,6 +1,6 @@
 //! Bulk copies in flight: the asynchronous proxy at work.
 
-use super::shared::{ASYNC, PENDING, Shared};
+use super::shared::{ASYNC, ATOMIC, PENDING, Shared};
 use super::warp::LANES;
 use super::{Cx, Machine, bytes_of};
 use crate::code::{AtomicOp, Order};
@@ -15,6 +15,18 @@ pub(crate) struct Delivery {
     /// The barrier that counts the bytes, and how many it counts.
     pub barrier: (usize, usize),
     pub bytes: u32,
+    pub how: Landing,
+}
+
+/// How bytes arrive in shared memory.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Landing {
+    /// Through the asynchronous proxy.
+    Proxy,
+    /// As an ordinary write of a thread of another block would (`st.async`).
+    Ordinary,
+    /// Added, or combined otherwise, to what is there.
+    Combined(AtomicOp, Type),
 }
 
 /// A copy out of shared memory that its thread has not waited for.
@@ -66,9 +78,30 @@ impl Drains {
     }
 }
 
+/// Combines elements with those that are there.
+fn combine_all(op: AtomicOp, ty: Type, place: &mut [u8], data: &[u8]) {
+    let word = |bytes: &[u8]| {
+        let mut word = [0u8; 8];
+        word[..bytes.len()].copy_from_slice(bytes);
+        u64::from_le_bytes(word)
+    };
+    for (old, new) in place.chunks_exact_mut(ty.bytes()).zip(data.chunks_exact(ty.bytes())) {
+        let result = crate::exec::combine(op, ty, word(old), word(new), 0);
+        let width = old.len();
+        old.copy_from_slice(&result.to_le_bytes()[..width]);
+    }
+}
+
 impl Machine<'_> {
     /// Claims the destination of a copy into shared memory on behalf of warp `cx.me`.
-    pub fn claim(&mut self, cx: Cx, lane: u8, block: usize, offset: usize, bytes: usize) {
+    pub fn claim(&mut self, cx: Cx, lane: u8, block: usize, offset: usize, bytes: usize, how: Landing) {
+        if matches!(how, Landing::Combined(..)) {
+            if self.tracks() {
+                self.track_read(cx, lane, block, offset, bytes, true);
+                self.track_write(cx, lane, block, offset, bytes, false, ATOMIC);
+            }
+            return;
+        }
         self.blocks[block].shared.data[offset..offset + bytes].fill(0xff);
         if !self.tracks() {
             return;
@@ -76,7 +109,8 @@ impl Machine<'_> {
         for (index, mask) in Shared::split(offset, bytes) {
             let word = self.blocks[block].shared.words[index];
             self.check_write(cx, lane, block, index, mask, false, false);
-            if word.last & mask != 0
+            if how == Landing::Proxy
+                && word.last & mask != 0
                 && word.flags & (ASYNC | PENDING) == 0
                 && self.views[cx.me].fenced_of(word.agent as usize) < word.clock
                 && self.write_ordered(cx.me, lane, &word)
@@ -85,7 +119,7 @@ impl Machine<'_> {
             }
             let stamp = self.views[cx.me].of(cx.me);
             let word = &mut self.blocks[block].shared.words[index];
-            word.flags = PENDING | ASYNC;
+            word.flags = if how == Landing::Proxy { PENDING | ASYNC } else { PENDING };
             word.agent = cx.me as u16;
             word.lane = lane;
             word.clock = stamp;
@@ -184,11 +218,19 @@ impl Machine<'_> {
         let tracks = self.tracks();
         for (block, offset, data) in &delivery.runs {
             let shared = &mut self.blocks[*block].shared;
-            shared.data[*offset..offset + data.len()].copy_from_slice(data);
+            let place = &mut shared.data[*offset..offset + data.len()];
+            match delivery.how {
+                Landing::Combined(op, ty) => combine_all(op, ty, place, data),
+                Landing::Proxy | Landing::Ordinary => place.copy_from_slice(data),
+            }
             if tracks && let Some((agent, phase)) = stamp {
                 for (index, _) in Shared::split(*offset, data.len()) {
                     let word = &mut shared.words[index];
-                    word.flags = ASYNC;
+                    word.flags = match delivery.how {
+                        Landing::Proxy => ASYNC,
+                        Landing::Ordinary => 0,
+                        Landing::Combined(..) => ATOMIC,
+                    };
                     word.agent = agent as u16;
                     word.clock = phase;
                 }
@@ -228,7 +270,7 @@ impl Machine<'_> {
                         self.global_modify(cx, 1, &one, size, Order::Relaxed, |_, slot| {
                             let mut old = [0u8; 8];
                             old[..size].copy_from_slice(slot);
-                            let new = crate::exec::combine(op, ty, u64::from_le_bytes(old), operand, 0);
+                            let new = crate::exec::combine_in_global(op, ty, u64::from_le_bytes(old), operand, 0);
                             slot.copy_from_slice(&new.to_le_bytes()[..size]);
                         });
                     }

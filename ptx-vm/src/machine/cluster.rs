@@ -30,6 +30,8 @@ impl Machine<'_> {
         if releases {
             barrier.view.join(&self.views[cx.me]);
             self.views[cx.me].tick(cx.me);
+        } else if let Some(view) = &self.fences[cx.me].view {
+            barrier.view.join(view);
         }
         if twice {
             self.find(FindingKind::BarrierMisuse, cx, || {

@@ -202,6 +202,9 @@ impl<'l> Machine<'l> {
         let observed = self.fences[me].observed.take();
         self.views[me].join_foreign(observed.as_ref());
         self.fences[me].publish = Some(self.views[me].exported(self.unit));
+        if self.blocks.len() > 1 {
+            self.fences[me].view = Some(self.views[me].clone());
+        }
         self.views[me].tick(me);
     }
 

@@ -17,7 +17,7 @@ pub(crate) mod wgmma;
 
 pub(crate) use barrier::{Arrival, Barrier};
 pub(crate) use schedule::Outcome;
-pub(crate) use start::REGISTERS;
+pub(crate) use start::first_registers;
 
 use crate::finding::{Bytes, FindingKind, Findings, Site};
 use crate::launch::Options;
@@ -67,6 +67,8 @@ pub(crate) struct Block {
 pub(crate) struct Fences {
     /// What the last fence made publishable by relaxed writes.
     pub publish: Option<Arc<Foreign>>,
+    /// What the warp knew at its last fence: relaxed arrivals at the cluster's barrier hand it on.
+    pub view: Option<View>,
     /// What relaxed reads saw, to be known after the next fence.
     pub observed: Option<Arc<Foreign>>,
 }

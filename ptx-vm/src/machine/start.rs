@@ -65,13 +65,13 @@ impl<'l> Machine<'l> {
 }
 
 /// Registers of a thread at the start: what the kernel declares, or an equal share of the multiprocessor's 65536.
-fn first_registers(launch: &Launch<'_>, threads: u32) -> u32 {
+pub(crate) fn first_registers(launch: &Launch<'_>, threads: u32) -> u32 {
     let share = REGISTERS / threads.next_multiple_of(32) / 8 * 8;
     launch.program.bounds.max_registers.unwrap_or(share).min(255)
 }
 
 /// Registers of a multiprocessor.
-pub(crate) const REGISTERS: u32 = 65536;
+const REGISTERS: u32 = 65536;
 
 fn first_warp(launch: &Launch<'_>, ctaid: [u32; 3], rank: u32, warp: u32, threads: u32) -> Warp {
     let [width, height, _] = launch.block;

@@ -82,7 +82,7 @@ pub(crate) fn convert(bits: u64, how: Convert) -> u64 {
     let rounding = how.rounding.unwrap_or(Rounding::Nearest);
     if how.to == Type::F64 {
         return match value {
-            Value::Int(int) => int as f64,
+            Value::Int(int) => int_to_f64(int, rounding),
             Value::Float(x) if how.integral => integral(x, rounding),
             Value::Float(x) => x,
         }
@@ -101,19 +101,42 @@ pub(crate) fn convert(bits: u64, how: Convert) -> u64 {
     if how.relu && x <= 0.0 {
         x = 0.0;
     }
-    // What an H200 gives where other conversions to f32 give 0x7fffffff.
-    if x.is_nan() && (how.to == Type::Tf32 || (how.to == Type::F32 && how.from == Type::F64)) {
-        return 0x7fc0_0000;
+    // What Hopper gives where other conversions give a NaN of all ones.
+    if x.is_nan() {
+        match (how.to, how.from) {
+            (Type::F32, Type::F64) => return 0x7fc0_0000,
+            (Type::F16, Type::F64) => return 0x7e00,
+            (Type::Bf16, Type::F64) => return 0x7fc0,
+            (Type::Tf32, _) if rounding == Rounding::NearestAway => return 0x7fc0_0000,
+            (Type::Tf32, _) => return 0x7fff_e000,
+            _ => {}
+        }
     }
     let mut result = round_to(x, format, rounding, how.finite);
     if how.to == Type::Tf32 {
         // A tf32 value lives in the upper bits of a 32-bit register.
-        result = if result & 0x3ffff == format.nan() { 0x7fff_ffff } else { result << 13 };
+        result <<= 13;
     }
     if how.to == Type::F32 && how.flush {
         result = super::float::flush(f32::from_bits(result)).to_bits();
     }
     u64::from(result)
+}
+
+fn int_to_f64(int: i128, rounding: Rounding) -> f64 {
+    let nearest = int as f64;
+    let back = nearest as i128;
+    let above = match rounding {
+        Rounding::Nearest | Rounding::NearestAway => return nearest,
+        Rounding::Up => return if back < int { nearest.next_up() } else { nearest },
+        Rounding::Down => back > int,
+        Rounding::Zero => back.abs() > int.abs(),
+    };
+    match (above, rounding) {
+        (false, _) => nearest,
+        (true, Rounding::Zero) => f64::from_bits(nearest.to_bits() - 1),
+        (true, _) => nearest.next_down(),
+    }
 }
 
 fn int_to_odd(int: i128) -> f64 {

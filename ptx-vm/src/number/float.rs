@@ -73,6 +73,11 @@ pub(crate) fn f32_op(op: FloatOp, mode: FloatMode, x: f32, y: f32, z: f32) -> f3
         FloatOp::Neg => return -x,
         FloatOp::Abs => return x.abs(),
         FloatOp::CopySign => return y.copysign(x),
+        FloatOp::Min | FloatOp::Max if mode.xorsign => {
+            let sign = (x.to_bits() ^ y.to_bits()) & 1 << 31;
+            let result = extremum(x.abs(), y.abs(), op == FloatOp::Max, mode.nan);
+            return if result.is_nan() { result } else { f32::from_bits(result.to_bits() | sign) };
+        }
         FloatOp::Min | FloatOp::Max => return extremum(x, y, op == FloatOp::Max, mode.nan),
         _ => {}
     }
@@ -134,8 +139,91 @@ fn transcendental(op: FloatOp, x: f32) -> f32 {
     }) as f32
 }
 
+/// The sign of what rounding to nearest left out of `result`: negative where the exact value is below it. Results near the lowest
+/// exponents, where the remainder itself would be rounded, count as exact.
+fn remainder(op: FloatOp, result: f64, x: f64, y: f64, z: f64) -> f64 {
+    let two_sum = |a: f64, b: f64| {
+        let sum = a + b;
+        let part = sum - a;
+        (sum, (a - (sum - part)) + (b - part))
+    };
+    // Far down, the remainder of a product is below the smallest number: everything is scaled up, either factor at most once.
+    const LOW: f64 = f64::from_bits(123 << 52);
+    const UP: f64 = f64::from_bits((1023 + 600) << 52);
+    let (larger, smaller) = if x.abs() < y.abs() { (y, x) } else { (x, y) };
+    let products = matches!(op, FloatOp::Mul | FloatOp::Fma);
+    let [result, x, y, z] = if products && [result, x * y, z].iter().all(|part| part.abs() < LOW) {
+        let more = if larger.abs() < 1.0 { UP } else { 1.0 };
+        [result * UP * more, larger * more, smaller * UP, z * UP * more]
+    } else {
+        [result, x, y, z]
+    };
+    if op == FloatOp::Div && result.abs() < LOW && x.abs() < 1.0 {
+        return (-result * UP).mul_add(y, x * UP) * y.signum();
+    }
+    match op {
+        FloatOp::Add => two_sum(x, y).1,
+        FloatOp::Sub => two_sum(x, -y).1,
+        FloatOp::Mul => x.mul_add(y, -result),
+        FloatOp::Fma => {
+            let product = x * y;
+            let (sum, low) = two_sum(product, z);
+            // A product below the smallest number has a sign still.
+            let vanished = product == 0.0 && x != 0.0 && y != 0.0;
+            let cut = if vanished { f64::MIN_POSITIVE.copysign(product) } else { x.mul_add(y, -product) };
+            let (rest, lowest) = two_sum(low, cut);
+            let (near, tail) = two_sum(sum - result, rest);
+            if near != 0.0 { near } else { tail + lowest }
+        }
+        FloatOp::Div => (-result).mul_add(y, x) * y.signum(),
+        FloatOp::Rcp => (-result).mul_add(x, 1.0) * x.signum(),
+        FloatOp::Sqrt => (-result).mul_add(result, x),
+        _ => 0.0,
+    }
+}
+
+/// A result rounded to nearest, rounded in a direction instead.
+fn redirected(op: FloatOp, rounding: Rounding, result: f64, [x, y, z]: [f64; 3]) -> f64 {
+    if result.is_nan() || (result.is_infinite() && !(x.is_finite() && y.is_finite() && z.is_finite())) {
+        return result;
+    }
+    if result.is_infinite() {
+        let toward = match rounding {
+            Rounding::Up => result > 0.0,
+            Rounding::Down => result < 0.0,
+            _ => false,
+        };
+        // Division by zero is infinite whatever the direction.
+        let exact = (op == FloatOp::Div && y == 0.0) || (op == FloatOp::Rcp && x == 0.0);
+        return if toward || exact { result } else { f64::MAX.copysign(result) };
+    }
+    let rest = remainder(op, result, x, y, z);
+    if rest == 0.0 {
+        // Downwards, a sum that cancels is -0.
+        let cancels = match op {
+            FloatOp::Add => x == -y && x != 0.0 || x == 0.0 && y == 0.0 && x.to_bits() != y.to_bits(),
+            FloatOp::Sub => x == y && x != 0.0 || x == 0.0 && y == 0.0 && x.to_bits() == y.to_bits(),
+            FloatOp::Fma => result == 0.0 && z != 0.0,
+            _ => false,
+        };
+        return if cancels && rounding == Rounding::Down { -0.0 } else { result };
+    }
+    let below = match rounding {
+        Rounding::Down => rest < 0.0,
+        Rounding::Up => return if rest > 0.0 { result.next_up() } else { result },
+        _ => (rest < 0.0) == (result > 0.0) && result != 0.0,
+    };
+    match (below, rounding) {
+        (false, _) => result,
+        (true, Rounding::Down) => result.next_down(),
+        (true, _) => f64::from_bits(result.to_bits() - 1),
+    }
+}
+
 /// One operation on f64.
 pub(crate) fn f64_op(op: FloatOp, mode: FloatMode, x: f64, y: f64, z: f64) -> f64 {
+    let small = |x: f64| if mode.flush && x.is_subnormal() { 0f64.copysign(x) } else { x };
+    let (x, y, z) = (small(x), small(y), small(z));
     let result = match op {
         FloatOp::Add => x + y,
         FloatOp::Sub => x - y,
@@ -153,6 +241,8 @@ pub(crate) fn f64_op(op: FloatOp, mode: FloatMode, x: f64, y: f64, z: f64) -> f6
                 x
             }
         }
+        // NaNs become the one NaN.
+        FloatOp::Neg | FloatOp::Abs if x.is_nan() => return f64::from_bits(0x7ff8 << 48),
         FloatOp::Neg => -x,
         FloatOp::Abs => x.abs(),
         FloatOp::CopySign => y.copysign(x),
@@ -164,6 +254,10 @@ pub(crate) fn f64_op(op: FloatOp, mode: FloatMode, x: f64, y: f64, z: f64) -> f6
         FloatOp::Sin => x.sin(),
         FloatOp::Cos => x.cos(),
         FloatOp::Tanh => x.tanh(),
+    };
+    let result = match mode.rounding {
+        Rounding::Nearest | Rounding::NearestAway => small(result),
+        rounding => redirected(op, rounding, result, [x, y, z]),
     };
     match mode.saturate {
         true if result > 0.0 => result.min(1.0),
@@ -207,12 +301,10 @@ pub(crate) fn half_op(op: FloatOp, mode: FloatMode, bf16: bool, x: u16, y: u16, 
     let nan = u32::from(bits & 0x7fff) > 0x7fff & !((1 << format.fraction_bits) - 1);
     let negative = bits & 0x8000 != 0;
     let one = if bf16 { 0x3f80 } else { 0x3c00 };
-    if mode.saturate {
-        if nan || negative {
-            return 0;
-        }
-        return bits.min(one);
+    if mode.saturate && (nan || negative) {
+        return 0;
     }
+    let bits = if mode.saturate { bits.min(one) } else { bits };
     if nan {
         return 0x7fff;
     }
@@ -254,7 +346,15 @@ mod tests {
     use crate::code::Float;
 
     fn mode(format: Float) -> FloatMode {
-        FloatMode { format, rounding: Rounding::Nearest, flush: false, saturate: false, relu: false, nan: false }
+        FloatMode {
+            format,
+            rounding: Rounding::Nearest,
+            flush: false,
+            saturate: false,
+            relu: false,
+            nan: false,
+            xorsign: false,
+        }
     }
 
     #[test]

@@ -61,8 +61,8 @@ impl Architecture {
 
     /// Whether `mma.sync` widens the elements, sums the products of the lower halves of all registers and then those of the upper
     /// halves from zero, and adds `c` in f32, rounded to nearest: how an H200 does elements of one byte, as our recordings show.
-    pub(crate) fn mma_adds_apart(self, element: Element, half_result: bool) -> bool {
-        self == Self::Hopper && element.bytes() == 1 && !half_result
+    pub(crate) fn mma_adds_apart(self, element: Element) -> bool {
+        self == Self::Hopper && element.bytes() == 1
     }
 
     /// How `wgmma` adds.

@@ -11,9 +11,15 @@ ptx-vm/tests/conformance/recorded/. A program that the driver refuses is named o
 import ctypes
 import json
 import pathlib
+import queue
+import subprocess
 import sys
+import threading
 
 cuda = ctypes.CDLL("libcuda.so.1")
+
+# Seconds after which a program is taken to hang.
+PATIENCE = 30
 
 
 def check(code, what):
@@ -32,12 +38,12 @@ def tensor_map(description, address):
     strides = (ctypes.c_uint64 * max(rank - 1, 1))(*description["strides"])
     tile = (ctypes.c_uint32 * rank)(*description["tile"])
     steps = (ctypes.c_uint32 * rank)(*[1] * rank)
-    elements = {"u8": 0, "u16": 1, "u32": 2, "s32": 3, "u64": 4, "s64": 5, "f16": 6, "f32": 7, "f64": 8, "bf16": 9}
+    elements = {"u8": 0, "u16": 1, "u32": 2, "s32": 3, "u64": 4, "s64": 5, "f16": 6, "f32": 7, "f64": 8, "bf16": 9, "tf32": 11}
     swizzles = {"none": 0, "32B": 1, "64B": 2, "128B": 3}
     check(
         cuda.cuTensorMapEncodeTiled(
             ctypes.c_void_p(at), elements[description["element"]], rank, ctypes.c_void_p(address), sizes, strides, tile,
-            steps, 0, swizzles[description["swizzle"]], 0, 0,
+            steps, 0, swizzles[description["swizzle"]], 0, int(description["nan"]),
         ),
         "cuTensorMapEncodeTiled",
     )
@@ -76,7 +82,9 @@ def record(folder, name):
                 pointers.append(ctypes.addressof(address))
         arguments = (ctypes.c_void_p * len(pointers))(*pointers)
         check(
-            cuda.cuLaunchKernel(function, 1, 1, 1, description["threads"], 1, 1, description["shared"], None, arguments, None),
+            cuda.cuLaunchKernel(
+                function, description["grid"], 1, 1, description["threads"], 1, 1, description["shared"], None, arguments, None
+            ),
             "cuLaunchKernel",
         )
         check(cuda.cuCtxSynchronize(), "cuCtxSynchronize")
@@ -90,7 +98,7 @@ def record(folder, name):
         cuda.cuModuleUnload(module)
 
 
-def open_device():
+def open_device(announce=False):
     """Makes the first GPU's primary context current; returns the compute capability."""
     check(cuda.cuInit(0), "cuInit")
     device, context = ctypes.c_int(), ctypes.c_void_p()
@@ -104,23 +112,68 @@ def open_device():
     version = ctypes.c_int()
     cuda.cuDeviceGetName(name, 256, device)
     cuda.cuDriverGetVersion(ctypes.byref(version))
-    print(f"{name.value.decode()}, CUDA {version.value // 1000}.{version.value % 1000 // 10}")
+    if announce:
+        print(f"{name.value.decode()}, CUDA {version.value // 1000}.{version.value % 1000 // 10}")
     return f"{major.value}{minor.value}"
 
 
-def main():
-    folder, output = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
-    target = output / f"sm_{open_device()}"
-    target.mkdir(parents=True, exist_ok=True)
-    recorded = refused = 0
-    for description in sorted(folder.glob("*.json")):
-        name = description.stem
+def work(folder, target, names):
+    """Records programs one after the other; says which one it is at, and what is refused."""
+    open_device()
+    for name in names:
+        print(f"at {name}", flush=True)
         try:
             (target / f"{name}.bin").write_bytes(record(folder, name))
-            recorded += 1
+            print("recorded", flush=True)
         except RuntimeError as error:
-            refused += 1
-            print(f"{name}: {error}", file=sys.stderr)
+            print(f"refused {error}", flush=True)
+            # An error of the kernel itself leaves a context that refuses everything after it.
+            return
+
+
+def listen(stream, lines):
+    for line in stream:
+        lines.put(line.strip())
+    lines.put(None)
+
+
+def main():
+    if sys.argv[1] == "--work":
+        return work(pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]), sys.argv[4:])
+    folder, output = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+    names = sorted(description.stem for description in folder.glob("*.json"))
+    target = output / f"sm_{open_device(announce=True)}"
+    target.mkdir(parents=True, exist_ok=True)
+    recorded = refused = 0
+    # Another process does the work: after a fault, or where a program hangs, a new one goes on with the next program.
+    while names:
+        command = [sys.executable, __file__, "--work", str(folder), str(target), *names]
+        worker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        lines = queue.Queue()
+        threading.Thread(target=listen, args=(worker.stdout, lines), daemon=True).start()
+        at = None
+        while True:
+            try:
+                line = lines.get(timeout=PATIENCE)
+            except queue.Empty:
+                line = f"refused it did not end in {PATIENCE} s"
+                worker.kill()
+            word, _, rest = (line or "refused the process ended").partition(" ")
+            if word == "at":
+                at = rest
+            elif word == "recorded":
+                recorded += 1
+                names.remove(at)
+                at = None
+                if not names:
+                    break
+            elif word == "refused":
+                refused += 1
+                at = at or names[0]
+                print(f"{at}: {rest}", file=sys.stderr)
+                names.remove(at)
+                break
+        worker.wait()
     print(f"{recorded} programs recorded in {target}, {refused} refused")
 
 

@@ -5,8 +5,8 @@ Usage:
     ptx-vm/tests/conformance/export.sh NSA FOLDER            # anywhere; NSA is the command's path
     python3 replay.py FOLDER OUTPUT                          # with a GPU; needs only libcuda, and record.py beside it
 
-FOLDER has one folder a case. OUTPUT gets `differential.txt`, a line per case and result: elements, how many differ, and by how many
-units in the last place at most; and the GPU's results that differ, CASE.NAME.bin.
+FOLDER has one folder a case. OUTPUT gets `differential.txt`, a line per case and result: elements, how many differ, by how many units in the last
+place at most, and by which part of the largest value; and the GPU's results that differ, CASE.NAME.bin.
 """
 import ctypes
 import json
@@ -69,32 +69,46 @@ def replay(folder):
         cuda.cuModuleUnload(module)
 
 
+def value(bits, kind):
+    """A pattern as a number."""
+    if kind == "bf16":
+        return struct.unpack("<f", struct.pack("<I", bits << 16))[0]
+    if kind == "f16":
+        return struct.unpack("<e", struct.pack("<H", bits))[0]
+    return struct.unpack("<f", struct.pack("<I", bits))[0] if kind == "f32" else bits
+
+
 def compare(folder, block, result):
-    letter, size = FORMATS[block["type"]]
+    """Elements, how many differ, the largest distance in units in the last place, and the largest difference as a part of the largest value."""
+    kind = block["type"]
+    letter, size = FORMATS[kind]
     expected = (folder / block["expected"]).read_bytes()
     count = len(result) // size
     mine = struct.unpack(f"<{count}{letter}", expected)
     theirs = struct.unpack(f"<{count}{letter}", result)
-    differing, most = 0, 0
-    for x, y in zip(mine, theirs):
-        if x != y:
-            differing += 1
-            distance = abs(x - y) if letter == "i" else abs(ordered(x, 8 * size) - ordered(y, 8 * size))
-            most = max(most, distance)
-    return count, differing, most
+    differing = [(x, y) for x, y in zip(mine, theirs) if x != y]
+    if not differing:
+        return count, 0, 0, 0.0
+    if kind == "i32":
+        return count, len(differing), max(abs(x - y) for x, y in differing), 0.0
+    most = max(abs(ordered(x, 8 * size) - ordered(y, 8 * size)) for x, y in differing)
+    largest = max((abs(v) for v in (value(x, kind) for x in mine) if v == v and abs(v) != float("inf")), default=0.0)
+    away = max(abs(value(x, kind) - value(y, kind)) for x, y in differing)
+    return count, len(differing), most, away / largest if largest else float("inf")
 
 
 def main():
     folder, output = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
-    open_device()
+    open_device(announce=True)
     output.mkdir(parents=True, exist_ok=True)
     failed = 0
     with open(output / "differential.txt", "w") as table:
         for case in sorted(p.parent for p in folder.glob("*/run.json")):
             try:
                 for name, (block, result) in replay(case).items():
-                    count, differing, most = compare(case, block, result)
+                    count, differing, most, part = compare(case, block, result)
                     line = f"{case.name} {name} {block['type']}: {count} elements, {differing} differ, by at most {most} ulp"
+                    line += f" and {part:.1e} of the largest" if differing else ""
                     print(line, file=table)
                     if differing:
                         (output / f"{case.name}.{name}.bin").write_bytes(result)

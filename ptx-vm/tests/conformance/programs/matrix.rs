@@ -70,6 +70,12 @@ const SHAPES: &[(&str, usize, &str, &str, &str)] = &[
     ("sm_80", 32, "s32", "u8", "s8"),
     ("sm_89", 32, "f32", "e4m3", "e4m3"),
     ("sm_89", 32, "f32", "e5m2", "e4m3"),
+    ("sm_80", 8, "f16", "f16", "f16"),
+    ("sm_80", 16, "s32", "u8", "u8"),
+    ("sm_80", 32, "s32", "s8", "s8"),
+    ("sm_80", 32, "s32", "s8", "u8"),
+    ("sm_89", 32, "f32", "e4m3", "e5m2"),
+    ("sm_89", 32, "f32", "e5m2", "e5m2"),
 ];
 
 /// Cases of each shape and spread: one a warp.
@@ -150,6 +156,7 @@ fn mma(target: &'static str, k: usize, result: &str, a: &str, b: &str, spread: S
         name,
         target,
         ptx,
+        grid: 1,
         threads: threads as u32,
         shared: 0,
         arguments: vec![Argument::Input(a), Argument::Input(b), Argument::Input(c), Argument::Output(threads * 4 * nc)],

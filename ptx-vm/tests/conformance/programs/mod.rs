@@ -3,10 +3,15 @@
 //! The same programs are written to files for the recorder (`examples/conformance.rs`) and run in the interpreter by
 //! `tests/conformance.rs`.
 
+mod asynchronous;
+mod atomics;
+mod cluster;
 mod elementwise;
 mod matrix;
+mod sequences;
 mod tensor;
 mod warp;
+mod wgmma;
 
 /// How a result is compared with the recorded one.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,10 +20,14 @@ pub enum Tolerance {
     Exact,
     /// f32 values within so many units in the last place, or both NaN.
     Ulp32(u32),
-    /// f32 values within this absolute error, or both NaN.
+    /// f32 values within this absolute error, or two units in the last place where these are more, or both NaN.
     Absolute32(f32),
     /// f16 values within so many units in the last place, or both NaN.
     Ulp16(u32),
+    /// Both f16 values of a pair within so many units in the last place, or both NaN.
+    UlpPairF16(u32),
+    /// f64 values within this relative error, or equal, or both NaN.
+    Relative64(f64),
     /// Both bf16 values of a pair within so many units in the last place, or both NaN.
     UlpPairBf16(u32),
 }
@@ -38,15 +47,18 @@ pub enum Argument {
         strides: Vec<u64>,
         tile: Vec<u32>,
         swizzle: &'static str,
+        /// What lies outside reads as NaN instead of zero.
+        nan: bool,
     },
 }
 
-/// One program: a kernel named `program`, launched with one block.
+/// One program: a kernel named `program`, launched with one block or one cluster.
 #[derive(Clone, Debug)]
 pub struct Program {
     pub name: String,
     pub target: &'static str,
     pub ptx: String,
+    pub grid: u32,
     pub threads: u32,
     pub shared: u32,
     pub arguments: Vec<Argument>,
@@ -58,7 +70,12 @@ pub fn all() -> Vec<Program> {
     let mut programs = elementwise::programs();
     programs.extend(warp::programs());
     programs.extend(matrix::programs());
+    programs.extend(wgmma::programs());
     programs.extend(tensor::programs());
+    programs.extend(sequences::programs());
+    programs.extend(atomics::programs());
+    programs.extend(asynchronous::programs());
+    programs.extend(cluster::programs());
     programs
 }
 
