@@ -127,6 +127,8 @@ impl Variant {
             ensure!(index < self.buffers.len(), "no buffer {index}");
             ensure!(seen.insert(index), "buffer {index} appears twice");
         }
+        let known = kernel.gathered.iter().all(|index| kernel.buffers.contains(index));
+        ensure!(known, "it gathers from buffers that it does not take");
         ensure!((1..=MAX_THREADS).contains(&kernel.threads), "{} threads", kernel.threads);
         ensure!(kernel.shared_bytes <= MAX_SHARED_BYTES, "{} bytes of shared memory", kernel.shared_bytes);
         ensure!(kernel.scratch_bytes <= MAX_SCRATCH_BYTES, "{} bytes of scratch memory", kernel.scratch_bytes);

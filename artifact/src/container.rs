@@ -204,6 +204,7 @@ pub(crate) fn sample() -> Artifact {
         threads: 128,
         shared_bytes: 0,
         scratch_bytes: 0,
+        gathered: vec![],
     };
     let variant = Variant {
         label: "only".into(),

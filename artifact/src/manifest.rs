@@ -188,6 +188,10 @@ pub struct Kernel {
     pub shared_bytes: u32,
     /// Scratch memory per thread on the host, in bytes.
     pub scratch_bytes: u64,
+    /// Those of [`Kernel::buffers`] (as indices into [`Variant::buffers`]) whose rows are read in blocks from all over, along
+    /// their slowest run-time axis: where memory is cached, it is worth to have these rows side by side.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gathered: Vec<usize>,
 }
 
 /// An axis of the grid.

@@ -111,8 +111,7 @@ pub enum HostIsa {
 
 impl HostIsa {
     /// All instruction sets.
-    pub const ALL: [HostIsa; 5] =
-        [HostIsa::X86_64, HostIsa::Avx2, HostIsa::Avx512, HostIsa::Amx, HostIsa::Aarch64];
+    pub const ALL: [HostIsa; 5] = [HostIsa::X86_64, HostIsa::Avx2, HostIsa::Avx512, HostIsa::Amx, HostIsa::Aarch64];
 
     /// The suffix of its symbols.
     pub fn name(self) -> &'static str {

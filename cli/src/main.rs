@@ -1,5 +1,10 @@
 //! The `nsa` command: compile, explain and run tensor programs.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo, clippy::unreachable)
+)]
+
 mod commands;
 mod demo;
 mod explain;

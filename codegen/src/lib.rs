@@ -1,4 +1,9 @@
 //! The compiler of `nsa`.
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo, clippy::unreachable)
+)]
 pub mod compile;
 pub mod emit;
 pub mod identity;

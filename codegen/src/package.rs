@@ -34,6 +34,7 @@ impl Packer {
     }
 
     /// Adds a variant's PTX.
+    #[expect(clippy::expect_used, reason = "every PTX module that LLVM writes begins with its version")]
     pub(crate) fn ptx(&mut self, target: Target, variant: &Variant, code: &PtxCode) {
         let payload = self.payload(target, "ptx", &code.text);
         let version = PtxVersion::of_module(&code.text).expect("LLVM writes a version");
@@ -55,8 +56,9 @@ impl Packer {
         let isas =
             code.kernels.first().map_or(vec![], |k| k.symbols.iter().map(|(isa, _)| host_isa(isa.name())).collect());
         let mut way = self.variant(variant, Code::Host { payload, prefix: prefix.to_string(), isas });
-        for (kernel, made) in way.kernels.iter_mut().zip(&code.kernels) {
+        for ((kernel, made), planned) in way.kernels.iter_mut().zip(&code.kernels).zip(&variant.plan.kernels) {
             kernel.scratch_bytes = made.scratch_bytes;
+            kernel.gathered = gathered(&variant.plan, planned);
         }
         self.push(target, way);
     }
@@ -132,6 +134,7 @@ fn axis(plan: &Plan, axis: &plan::PlanAxis) -> artifact::Axis {
     artifact::Axis { name: axis.name.name().to_string(), extent }
 }
 
+#[expect(clippy::unreachable, reason = "the checker admits only lengths and integers in extents")]
 fn length(plan: &Plan, id: Id) -> Length {
     let op = |op, x: &[Id; 2]| Length::op(op, length(plan, x[0]), length(plan, x[1]));
     match &plan.terms[id] {
@@ -185,7 +188,28 @@ fn kernel(plan: &Plan, kernel: &plan::Kernel) -> artifact::Kernel {
         threads: 1,
         shared_bytes: 0,
         scratch_bytes: 0,
+        gathered: vec![],
     }
+}
+
+/// Indices of the buffers that a kernel copies tiles from in walks through listed blocks.
+fn gathered(plan: &Plan, kernel: &plan::Kernel) -> Vec<usize> {
+    let mut tensors = std::collections::BTreeSet::new();
+    visit::statements(&kernel.body, &mut |statement| {
+        let Statement::Loop(inner) = statement else { return };
+        let Some(_) = &inner.walk else { return };
+        visit::statements(&inner.body, &mut |statement| {
+            let Statement::Fetch { tile } = statement else { return };
+            let tile = &kernel.tiles[*tile as usize];
+            let walked = matches!(&tile.slow, plan::TileAxis::Span(span) if span.axis == inner.axis);
+            if let (true, true, Term::Load(load)) = (walked, tile.copy, &plan.terms[tile.element])
+                && let Term::Tensor(name) = plan.terms[load[0]]
+            {
+                tensors.insert(name);
+            }
+        });
+    });
+    (0..plan.buffers.len()).filter(|b| tensors.contains(&plan.buffers[*b].name)).collect()
 }
 
 /// Where loops end later for later values of the grid's run-time axis, blocks with large values have more to do.
@@ -205,9 +229,23 @@ fn mentions(plan: &Plan, id: Id, axis: AxisName) -> bool {
         || egg::Language::children(&plan.terms[id]).iter().any(|c| mentions(plan, *c, axis))
 }
 
+#[expect(clippy::expect_used, reason = "the lists of both crates are compared by a test")]
 fn host_isa(name: &str) -> HostIsa {
     HostIsa::ALL
         .into_iter()
         .find(|isa| isa.name() == name)
         .expect("the emitter and the artifact name the same instruction sets")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host_isa;
+    use crate::emit::host::Isa;
+
+    #[test]
+    fn instruction_sets_have_one_name() {
+        for isa in Isa::ALL {
+            assert_eq!(host_isa(isa.name()).name(), isa.name());
+        }
+    }
 }

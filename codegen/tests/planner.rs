@@ -19,6 +19,7 @@ fn plan_of(axes: &[(&str, i64)], params: &[(&str, &[&str])], definitions: &[(&st
         results: vec![],
         exprs: vec![Expr::Num(0.0)],
         constants: vec![],
+        places: Default::default(),
     };
     for (name, n) in axes {
         let extent = if *n > 0 { Extent::Const(*n) } else { Extent::Runtime };

@@ -4,7 +4,10 @@
 //! nothing else. It takes artifacts (`nsa build`) and cases (`nsa run --case`): inputs together with the outputs that the
 //! reference evaluator expects.
 
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo, clippy::unreachable))]
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo, clippy::unreachable)
+)]
 
 mod case;
 mod error;

@@ -128,6 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri loads no libraries")]
     fn without_a_driver_there_is_a_sentence() {
         // Where there is a driver this opens a device or says that there is none: no panic in either case.
         match Device::cuda(usize::MAX) {

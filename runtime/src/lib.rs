@@ -62,6 +62,7 @@ mod cuda;
 mod device;
 mod driver;
 mod error;
+mod gather;
 mod host;
 #[cfg(feature = "jit")]
 pub mod jit;

@@ -1,9 +1,12 @@
 //! Aligned host memory for workspaces and scratch.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
-/// Zeroed memory of a fixed size and alignment. Pages that nobody touches cost nothing.
+/// Bytes of a huge page on x86-64; on aarch64 mostly, too.
+const HUGE_PAGE: usize = 2 << 20;
+
+/// Zeroed memory of a fixed size and alignment.
 #[derive(Debug)]
 pub(crate) struct Memory {
     pointer: NonNull<u8>,
@@ -18,10 +21,30 @@ unsafe impl Sync for Memory {}
 impl Memory {
     /// None if there is no such memory, or the alignment is not a power of two.
     pub fn new(bytes: usize, align: usize) -> Option<Memory> {
+        if bytes >= 2 * HUGE_PAGE {
+            return Memory::huge(bytes, align.max(HUGE_PAGE));
+        }
         let layout = Layout::from_size_align(bytes.max(1), align).ok()?;
         // SAFETY: the layout's size is not 0.
         let pointer = NonNull::new(unsafe { alloc_zeroed(layout) })?;
         Some(Memory { pointer, layout })
+    }
+
+    /// Memory that the system is asked to back with huge pages: what kernels read from all over then needs few translations of
+    /// addresses.
+    fn huge(bytes: usize, align: usize) -> Option<Memory> {
+        let layout = Layout::from_size_align(bytes, align).ok()?;
+        // SAFETY: the layout's size is not 0.
+        let pointer = NonNull::new(unsafe { alloc(layout) })?;
+        let mut memory = Memory { pointer, layout };
+        #[cfg(target_os = "linux")]
+        // SAFETY: the region is this allocation's; the advice changes nothing that it holds. Without huge pages it is refused,
+        // which does no harm.
+        unsafe {
+            libc::madvise(pointer.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE);
+        }
+        memory.fill(0);
+        Some(memory)
     }
 
     pub fn address(&self) -> u64 {

@@ -9,6 +9,7 @@ pub use script::{Script, ScriptLaunch, ScriptMemory, ScriptWord};
 use crate::batch::{Batch, Dims};
 use crate::cuda::{self, Gpu};
 use crate::device::Kind;
+use crate::gather::Gathered;
 use crate::host::Threads;
 use crate::kernel::{Loaded, LoadedCode, LoadedVariant};
 use crate::memory::Memory;
@@ -88,6 +89,8 @@ enum Owned {
         threads: Threads,
         tables: Vec<Memory>,
         workspaces: Vec<Memory>,
+        /// Copies of arguments, and the kernels that read them.
+        gathered: Vec<Gathered>,
     },
     Cuda {
         gpu: Arc<Gpu>,
@@ -158,6 +161,9 @@ impl Plan {
             launches.push(Launch { blocks, words, patches });
         }
         memory.finish()?;
+        if let Owned::Host { gathered, .. } = &mut memory {
+            *gathered = Gathered::plan(variant, &parameters)?;
+        }
         let given = vec![None; parameters.len()];
         Ok(Plan { variant: index, parameters, intermediates, launches, given, memory, loaded })
     }
@@ -185,7 +191,10 @@ impl Plan {
     /// Memory that the plan holds for workspaces, in bytes.
     pub fn workspace_bytes(&self) -> usize {
         match &self.memory {
-            Owned::Host { workspaces, .. } => workspaces.iter().map(Memory::bytes).sum(),
+            Owned::Host { workspaces, gathered, .. } => {
+                let copies: usize = gathered.iter().map(Gathered::bytes).sum();
+                workspaces.iter().map(Memory::bytes).sum::<usize>() + copies
+            }
             Owned::Cuda { workspaces, .. } => workspaces.iter().map(CudaSlice::num_bytes).sum(),
             Owned::Described(memory) => {
                 memory.iter().map(|m| if let ScriptMemory::Workspace(bytes) = m { *bytes } else { 0 }).sum()
@@ -219,7 +228,10 @@ impl Plan {
     /// If the driver fails.
     pub fn fill_workspaces(&mut self, byte: u8) -> Result<(), Error> {
         match &mut self.memory {
-            Owned::Host { workspaces, .. } => workspaces.iter_mut().for_each(|w| w.fill(byte)),
+            Owned::Host { workspaces, gathered, .. } => {
+                workspaces.iter_mut().for_each(|w| w.fill(byte));
+                gathered.iter_mut().for_each(|copy| copy.fill(byte));
+            }
             Owned::Cuda { gpu, workspaces, .. } => {
                 workspaces.iter_mut().try_for_each(|w| cuda::fill(gpu, w, byte))?;
             }
@@ -275,7 +287,23 @@ impl Plan {
                 }
             }
             match (&code.code, &mut self.memory, stream) {
-                (LoadedCode::Host { entries, .. }, Owned::Host { threads, .. }, _) => {
+                (LoadedCode::Host { entries, .. }, Owned::Host { threads, gathered, .. }, _) => {
+                    let reads = &code.variant.kernels[index].gathered;
+                    for copy in gathered.iter_mut() {
+                        let name = &self.parameters[copy.parameter].buffer.name;
+                        let own = reads.iter().any(|b| code.variant.buffers[*b].name == *name);
+                        let Some(view) = self.given[copy.parameter].map(|g| arguments[g].1).filter(|_| own) else {
+                            continue;
+                        };
+                        let patch = launch.patches.iter().find(|(_, parameter)| *parameter == copy.parameter);
+                        if let Some(&(word, _)) = patch.filter(|_| !copy.is_needless(view)) {
+                            // SAFETY: the view was checked above; the plan, and so the copy, is exclusively borrowed.
+                            unsafe { copy.copy(view) };
+                            let (address, strides) = copy.place();
+                            launch.words[word] = address;
+                            launch.words[word + 1..].iter_mut().zip(strides).for_each(|(to, from)| *to = *from as u64);
+                        }
+                    }
                     // SAFETY: the code belongs to the manifest (promised when it was loaded), whose convention the words follow;
                     // views vouch for their memory, and the plan is exclusively borrowed.
                     unsafe { threads.run(entries[index], launch.blocks, &launch.words) };
@@ -397,7 +425,7 @@ impl Owned {
                     bytes: variant.kernels.iter().map(|k| k.scratch_bytes as usize).max().unwrap_or(0),
                     device: device.to_string(),
                 })?;
-                Owned::Host { threads, tables: Vec::new(), workspaces: Vec::new() }
+                Owned::Host { threads, tables: Vec::new(), workspaces: Vec::new(), gathered: Vec::new() }
             }
             Kind::Cuda(gpu) => Owned::Cuda { gpu: gpu.clone(), tables: Vec::new(), workspaces: Vec::new() },
             Kind::Described(_) => Owned::Described(Vec::new()),
@@ -478,7 +506,7 @@ impl Drop for Owned {
     }
 }
 
-fn host_memory(bytes: usize) -> Result<Memory, Error> {
+pub(crate) fn host_memory(bytes: usize) -> Result<Memory, Error> {
     Memory::new(bytes, PAGE).ok_or_else(|| Error::Memory { bytes, device: "the host".into() })
 }
 

@@ -19,6 +19,7 @@ fn kernel(name: &str, grid: &[(&str, u32)], buffers: &[usize]) -> Kernel {
         threads: 1,
         shared_bytes: 0,
         scratch_bytes: 64,
+        gathered: vec![],
     }
 }
 

@@ -66,6 +66,7 @@ fn artifact(ptx_version: PtxVersion, ptx: String) -> Artifact {
         // More than the 48 KiB that need no permission.
         shared_bytes: 100 << 10,
         scratch_bytes: 0,
+        gathered: vec![],
     };
     let variant = Variant {
         label: "only".into(),

@@ -39,6 +39,10 @@ pub struct Emitter<'c> {
 }
 
 /// The value of an instruction that was just built.
+#[expect(
+    clippy::unreachable,
+    reason = "the builder refuses only operands that the emitter itself has made; every instruction goes through here"
+)]
 fn built<T>(result: Result<T, BuilderError>) -> T {
     match result {
         Ok(value) => value,
@@ -86,6 +90,7 @@ impl<'c> Emitter<'c> {
         self.context.ptr_type(AddressSpace::from(space))
     }
     /// `element` itself for one lane, else a vector of it.
+    #[expect(clippy::unreachable, reason = "scalar types are the only ones that lanes are asked of")]
     pub fn lanes_of(&self, element: BasicTypeEnum<'c>, lanes: u32) -> BasicTypeEnum<'c> {
         match (lanes, element) {
             (1, _) => element,
@@ -254,6 +259,7 @@ impl<'c> Emitter<'c> {
         self.context.create_enum_attribute(Attribute::get_named_enum_kind_id(name), 0)
     }
     /// The function under construction.
+    #[expect(clippy::unreachable, reason = "the builder stands in a block of a function from its first instruction on")]
     pub fn current_function(&self) -> FunctionValue<'c> {
         match self.builder.get_insert_block().and_then(|block| block.get_parent()) {
             Some(function) => function,
@@ -261,6 +267,7 @@ impl<'c> Emitter<'c> {
         }
     }
     /// Parameter `index` of the function under construction.
+    #[expect(clippy::unreachable, reason = "the emitter made the function with these parameters")]
     pub fn parameter(&self, index: u32) -> Value<'c> {
         match self.current_function().get_nth_param(index) {
             Some(value) => value,

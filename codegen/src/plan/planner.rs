@@ -134,6 +134,7 @@ impl<'a> Planner<'a> {
     }
 
     /// An extent's expression as a term over lengths.
+    #[expect(clippy::unreachable, reason = "the checker admits only lengths and integers in extents")]
     fn extent_term(&mut self, id: nsa_dsl::program::ExprId) -> Id {
         use nsa_dsl::program::{Expr, IntBin};
         match self.program.expr(id) {
@@ -195,6 +196,7 @@ impl<'a> Planner<'a> {
             chunks: self.tiling.chunks,
             tile: i64::from(self.tiling.few.columns),
             axes: self.axes.iter().map(|a| a.name).collect(),
+            runtime: self.axes.iter().map(|a| a.name).filter(|axis| self.constant(*axis).is_none()).collect(),
             done: HashMap::new(),
         };
         let mut roots = vec![];

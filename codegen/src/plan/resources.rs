@@ -51,6 +51,7 @@ pub const LIST_KEYS: u32 = 16;
 
 impl Resources {
     /// Counts a kernel's variables, tiles, stages and lists.
+    #[expect(clippy::unreachable, reason = "there are two layouts, and the other one was matched")]
     pub fn of(kernel: &Kernel) -> Resources {
         let Layout::Fragments { rows, repeat, columns } = kernel.layout else {
             let Layout::Elements { threads } = kernel.layout else { unreachable!("two layouts") };

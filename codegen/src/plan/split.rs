@@ -21,14 +21,18 @@ pub struct Splitter {
     pub tile: i64,
     /// All axes, in the order in which the values of chunks are stored.
     pub axes: Vec<AxisName>,
+    /// Those of them that are not constant.
+    pub runtime: Vec<AxisName>,
     /// What replaces the folds of earlier roots: a fold that several definitions need is stored once.
     pub done: HashMap<Id, Id>,
 }
 
 /// Replaces every fold in chunks of a root. Returns the definitions of the chunks' values, to be computed first.
 pub fn split(arena: &mut Arena, root: &mut Root, splitter: &mut Splitter) -> Vec<Root> {
-    let Splitter { chunks, tile, axes: all_axes, done } = splitter;
-    let name = root.label.name();
+    let Splitter { chunks, tile, axes: all_axes, runtime, done } = splitter;
+    // What varies along no run-time axis still differs between the sequences of a packed batch: it is stored along the root's.
+    let per_sequence = root.axes.iter().copied().find(|axis| runtime.contains(axis));
+    let (name, root_axes) = (root.label.name(), root.axes.clone());
     let mut parts = vec![];
     let mut folds: Vec<(Id, Id, Id)> = vec![];
     let (mut stack, mut seen) = (vec![root.term], BTreeSet::new());
@@ -55,8 +59,10 @@ pub fn split(arena: &mut Arena, root: &mut Root, splitter: &mut Splitter) -> Vec
                 *inner = arena.replace(*inner, fold, whole);
             }
         };
-        if let Some(whole) = done.get(&fold) {
-            replace(arena, &mut folds, *whole);
+        let known = done.get(&fold).copied();
+        let fits = |axis: &AxisName| root_axes.contains(axis) || arena.free(fold).contains(axis);
+        if let Some(whole) = known.filter(|whole| arena.free(*whole).iter().all(fits)) {
+            replace(arena, &mut folds, whole);
             continue;
         }
         let limited = Limit { chunks: *chunks, tile: *tile, done: HashMap::new() }.term(arena, inner);
@@ -74,6 +80,9 @@ pub fn split(arena: &mut Arena, root: &mut Root, splitter: &mut Splitter) -> Vec
                 *axis != chunk && Some(*axis) != walked && of.iter().any(|id| arena.free(*id).contains(axis))
             };
             axes.extend(all_axes.iter().copied().filter(varies));
+            if !axes.iter().any(|axis| runtime.contains(axis)) {
+                axes.extend(per_sequence);
+            }
             let mut load = vec![arena.add(Term::Tensor(tensor))];
             load.extend(axes.iter().map(|a| arena.axis(*a)));
             parts.push(Root { label: tensor, tensor, axes, term });

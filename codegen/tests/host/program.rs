@@ -38,6 +38,7 @@ impl Text<'_> {
             results: vec![],
             exprs: vec![Expr::Num(0.0)],
             constants: vec![],
+            places: Default::default(),
         };
         for (name, n) in self.axes {
             let extent = if *n > 0 { Extent::Const(*n) } else { Extent::Runtime };

@@ -41,7 +41,8 @@ pub(super) fn diagnose(text: &str, source: SourceId, fallback: Span) -> Diagnost
             },
             c if c.is_whitespace() || c.is_alphanumeric() || "_+-*/%=<>!&|.,;:#'@$?^~".contains(c) => {}
             other => {
-                let message = format!("the character `{}` is not part of the language", other.escape_debug());
+                let shown = if other.is_control() { other.escape_debug().to_string() } else { other.to_string() };
+                let message = format!("the character `{shown}` is not part of the language");
                 let error = Diagnostic::new(at(start, end), message);
                 return match written(other) {
                     Some(sign) => error.did_you_mean(sign),

@@ -84,3 +84,31 @@ fn vertical_slash() {
         );
     }
 }
+
+#[test]
+fn bigbird() {
+    for (queries, keys) in LENGTHS {
+        let case = Case::new(queries, keys);
+        let block = 4;
+        // Global, near and far blocks, one behind the last key.
+        let random: Vec<[i64; 2]> = (0..queries as i64).map(|t| [t % 11, if t % 3 == 0 { -1 } else { 12 }]).collect();
+        let (o, _) = case.attend_to(|row, s| {
+            let (own, block) = (row.pos / block, s / block);
+            block < 2 || block.abs_diff(own) <= 1 || random[row.t].contains(&(block as i64))
+        });
+        let sizes = [("BLOCK", block as i64), ("GLOBAL", 2), ("WINDOW", 3), ("n", 2)];
+        case.check("bigbird", &sizes, |inputs| inputs.integers("random", random.concat()), &[("o", &o)]);
+    }
+}
+
+#[test]
+fn tree() {
+    for (queries, keys) in LENGTHS.into_iter().filter(|(queries, keys)| queries <= keys) {
+        let case = Case::new(queries, keys);
+        let cached = keys - queries;
+        // Each draft's parent is the one before the last, so that there are two branches.
+        let path: Vec<[i64; 3]> = (0..queries as i64).map(|t| [t, t - 2, t - 4].map(|i| i.max(-1))).collect();
+        let (o, _) = case.attend_to(|row, s| s < cached || path[row.t].contains(&((s - cached) as i64)));
+        case.check("tree", &[("n", 3)], |inputs| inputs.integers("path", path.concat()), &[("o", &o)]);
+    }
+}

@@ -141,3 +141,43 @@ fn differential() {
         run("differential", &[], inputs.length("t", queries).length("s", keys), &[("o", &o)]);
     }
 }
+
+/// One latent for all heads, wider queries beside it: a score of two parts.
+#[test]
+fn mla() {
+    for (queries, keys) in LENGTHS {
+        let mut case = Case::new(queries, keys);
+        let (heads, c, p, width) = (3, 4, 2, 7.0_f64);
+        let q = case.random.normals(queries * heads * c, 1.5);
+        let rotary_q = case.random.normals(queries * heads * p, 1.0);
+        let latent = case.random.normals(keys * c, 1.0);
+        let rotary_k = case.random.normals(keys * p, 1.0);
+        let (mut o, mut lse) = (vec![], vec![]);
+        for t in 0..queries {
+            for h in 0..heads {
+                let dot = |a: &[f64], b: &[f64], n: usize, s: usize| -> f64 {
+                    a[(t * heads + h) * n..][..n].iter().zip(&b[s * n..][..n]).map(|(x, y)| x * y).sum()
+                };
+                let score = |s| (dot(&q, &latent, c, s) + dot(&rotary_q, &rotary_k, p, s)) / width.sqrt();
+                let pos = t + keys.saturating_sub(queries);
+                let (weights, own) = case.softmax(|s| causal(pos, s).then(|| score(s)));
+                o.extend((0..c).map(|i| weights.iter().enumerate().map(|(s, w)| w * latent[s * c + i]).sum::<f64>()));
+                lse.push(own);
+            }
+        }
+        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/mla.nsa")).expect("mla");
+        let sizes = [("r", heads as i64), ("c", c as i64), ("p", p as i64), ("WIDTH", width as i64)];
+        let settings = sizes.iter().fold(nsa_dsl::Settings::default(), |s, &(name, n)| s.set(name, n));
+        let program = nsa_dsl::compile_source("mla", &text, &settings).unwrap_or_else(|errors| panic!("{errors}"));
+        let inputs =
+            Inputs::new().real("q", q).real("rotary_q", rotary_q).real("latent", latent).real("rotary_k", rotary_k);
+        let outputs = nsa_dsl::evaluate(&program, &inputs.length("t", queries).length("s", keys)).expect("runs");
+        for (name, theirs) in [("o", &o), ("lse", &lse)] {
+            let ours = outputs.get(name).expect("a result").real();
+            assert_eq!(ours.len(), theirs.len());
+            for (a, b) in ours.iter().zip(theirs) {
+                assert!(a == b || (a - b).abs() <= 1e-11 * (1.0 + b.abs()), "{name} is {a}, not {b}");
+            }
+        }
+    }
+}

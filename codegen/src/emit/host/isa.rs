@@ -104,10 +104,6 @@ impl Isa {
             Isa::Aarch64 => Isa::Aarch64,
         }
     }
-    /// Whether one instruction rounds f32 to bf16.
-    pub(super) fn rounds_to_bf16(self) -> bool {
-        self == Isa::Amx
-    }
     /// Whether one instruction converts between f16 and f32.
     pub(super) fn has_f16_conversions(self) -> bool {
         !matches!(self, Isa::X86_64)

@@ -96,9 +96,7 @@ impl<'c> Lower<'_, 'c> {
             }
             match count % SUMS {
                 0 => Ok(()),
-                rest => {
-                    self.products(rest, e.i64(whole.into()), depth.count, first, second, result, form, accumulate)
-                }
+                rest => self.products(rest, e.i64(whole.into()), depth.count, first, second, result, form, accumulate),
             }
         })
     }
@@ -221,9 +219,7 @@ impl<'c> Lower<'_, 'c> {
             let start = e.offset(from, e.mul(at, e.i64(i64::from(HALVES) * self.panel_bytes())));
             let zero = e.f32_like(self.vector_type().const_zero(), 0.0);
             let column = |i: u32| match i < present {
-                true => {
-                    e.load(self.vector_type(), e.offset(start, e.i64(i64::from(i) * self.panel_bytes())), 64)
-                }
+                true => e.load(self.vector_type(), e.offset(start, e.i64(i64::from(i) * self.panel_bytes())), 64),
                 false => zero,
             };
             let mut pairs = Vec::new();
@@ -258,8 +254,7 @@ impl<'c> Lower<'_, 'c> {
     /// Two vectors rounded to bf16, their lanes side by side (`a` in the lower halves), as a vector of f32.
     fn pairs_of(&self, a: Value<'c>, b: Value<'c>) -> Result<Value<'c>, EmitError> {
         let e = self.e;
-        debug_assert!(self.isa.rounds_to_bf16());
-        // The second operand comes out first.
+        // The second operand comes out first. Subnormal numbers become 0, as products in matrix registers make them anyway.
         let both = e.intrinsic_value("llvm.x86.avx512bf16.cvtne2ps2bf16.512", &[], &[b, a])?;
         let both = e.bits_as(both, e.i16_type().into());
         let pick: Vec<u32> = (0..LINES).flat_map(|lane| [lane, LINES + lane]).collect();

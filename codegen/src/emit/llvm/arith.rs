@@ -100,6 +100,7 @@ impl<'c> Emitter<'c> {
         self.binary(InstructionOpcode::LShr, a, b)
     }
     /// A comparison of integers.
+    #[expect(clippy::unreachable, reason = "both operands were brought to the same lanes above")]
     pub fn icmp(&self, predicate: IntPredicate, a: Value<'c>, b: Value<'c>) -> Value<'c> {
         let lanes = self.lanes(a).max(self.lanes(b));
         match (condition(self.splat(a, lanes)), condition(self.splat(b, lanes))) {
@@ -169,6 +170,8 @@ impl<'c> Emitter<'c> {
         self.extremum("llvm.minnum", FloatPredicate::OLT, a, b)
     }
     fn extremum(&self, intrinsic: &str, predicate: FloatPredicate, a: Value<'c>, b: Value<'c>) -> Value<'c> {
+        let lanes = self.lanes(a).max(self.lanes(b));
+        let (a, b) = (self.splat(a, lanes), self.splat(b, lanes));
         // One instruction on either machine: x86's maximum is exactly "a > b ? a : b", PTX's is IEEE maxNum.
         if self.machine.is_gpu()
             && let Ok(value) = self.intrinsic_value(intrinsic, &[a.get_type()], &[a, b])

@@ -33,6 +33,7 @@ impl<'c> Emitter<'c> {
         self.context.append_basic_block(self.current_function(), name)
     }
     /// The block that is being filled.
+    #[expect(clippy::unreachable, reason = "the builder stands in a block from its first instruction on")]
     pub fn current_block(&self) -> BasicBlock<'c> {
         match self.builder.get_insert_block() {
             Some(block) => block,

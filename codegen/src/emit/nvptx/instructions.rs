@@ -15,6 +15,7 @@ pub(super) const SHARED: u16 = 3;
 
 impl<'c> Emitter<'c> {
     /// A register that statements assign: promoted to SSA form by LLVM. Must be made in the entry block.
+    #[expect(clippy::unreachable, reason = "LLVM refuses it only without a position, which the emitter has set")]
     pub(super) fn register(&self, ty: BasicTypeEnum<'c>) -> Value<'c> {
         match self.builder.build_alloca(ty, "") {
             Ok(pointer) => pointer.into(),
@@ -93,6 +94,7 @@ impl<'c> Emitter<'c> {
         Ok(self.cast_bits(pair, self.i32_type().into()))
     }
     /// The same bits as another type of the same size, vectors and scalars alike.
+    #[expect(clippy::unreachable, reason = "LLVM refuses it only for types of different sizes, which no caller has")]
     pub(super) fn cast_bits(&self, x: Value<'c>, ty: BasicTypeEnum<'c>) -> Value<'c> {
         if x.get_type() == ty {
             return x;

@@ -86,6 +86,7 @@ impl Lower<'_> {
     }
 
     /// A tile in the innermost scope that it depends on; the same tile is fetched once.
+    #[expect(clippy::expect_used, reason = "the scope of the kernel stays until the end")]
     fn fetch(&mut self, element: Id, slow: TileAxis, fast: Span) -> Lowered<u32> {
         let key = (element, fast.axis, slow == TileAxis::Rows);
         if let Some(tile) = self.scopes.iter().rev().find_map(|s| s.fetched.get(&key)) {

@@ -283,6 +283,7 @@ impl Lower<'_> {
     }
 
     /// A fold over an axis of which each value is one iteration: its body has contractions with columns of their own.
+    #[expect(clippy::expect_used, reason = "the axis was asked for above")]
     fn sequential_fold(&mut self, monoid: Monoid, domain: Id, body: Id) -> Lowered<Var> {
         let parts = Domain::read_one(self.arena, domain)
             .filter(|d| d.blocks.is_none() && d.masks.is_empty())

@@ -135,6 +135,7 @@ impl<'a> Lower<'a> {
         }
     }
 
+    #[expect(clippy::expect_used, reason = "the scope of the kernel stays until the end")]
     pub fn emit(&mut self, statement: Statement) {
         self.scopes.last_mut().expect("the kernel's scope").statements.push(statement);
     }
@@ -160,6 +161,7 @@ impl<'a> Lower<'a> {
     }
 
     /// As `scoped`; also the variables that only the loop uses.
+    #[expect(clippy::expect_used, reason = "the scope was pushed above")]
     fn scoped_with_locals<T>(
         &mut self,
         axis: AxisName,
@@ -229,6 +231,7 @@ impl<'a> Lower<'a> {
         }
     }
 
+    #[expect(clippy::expect_used, reason = "the scope of the kernel stays until the end")]
     pub fn new_variable(&mut self, label: &str, rows: bool, columns: Option<AxisName>) -> Lowered<Var> {
         let columns = match columns {
             Some(axis) => Some(Span { axis, count: self.width(axis)? }),
@@ -307,10 +310,12 @@ impl<'a> Lower<'a> {
         })
     }
 
+    #[expect(clippy::expect_used, reason = "the scope of the kernel stays until the end")]
     fn remember(&mut self, id: Id, done: Id) {
         self.scopes.last_mut().expect("a scope").memo.insert(id, done);
     }
 
+    #[expect(clippy::expect_used, reason = "terms of log-sum-exp folds are pairs")]
     fn lower(&mut self, id: Id) -> Lowered<Id> {
         match self.arena[id].clone() {
             Term::Norm(sums) => {

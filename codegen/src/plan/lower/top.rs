@@ -135,6 +135,7 @@ impl Lower<'_> {
     }
 
     /// The part of a score that is computed in tiles.
+    #[expect(clippy::unreachable, reason = "the same place of the path was matched above")]
     fn find_staged(&mut self, searched: AxisName, score: Id) -> Lowered<Option<Staged>> {
         let Some(path) = self.path_to_contraction(score)? else { return Ok(None) };
         // The fold whose axis gives the columns of the contraction inside it.

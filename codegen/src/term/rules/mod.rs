@@ -30,6 +30,7 @@ pub struct Law {
 
 impl Law {
     /// The rewrites of the law. Their names are the law's and, after a `#` or `:`, which of them.
+    #[expect(clippy::expect_used, reason = "rules are part of this crate, and built in every test")]
     pub fn rewrites(&self) -> Vec<Rewrite<Term, Knowledge>> {
         let single = self.rules.len() == 1;
         let rewrites = self.rules.iter().enumerate().map(|(number, rule)| {
@@ -177,10 +178,12 @@ fn computed(
     vec![Rule { left: pattern(left), right: Make::Computed(Arc::new(compute)), when: Vec::new(), of: None }]
 }
 
+#[expect(clippy::panic, reason = "patterns are part of this crate, and parsed in every test")]
 fn pattern(text: &str) -> PatternAst<Term> {
     text.parse().unwrap_or_else(|error| panic!("the pattern {text} does not parse: {error}"))
 }
 
+#[expect(clippy::panic, reason = "patterns are part of this crate, and parsed in every test")]
 fn var(name: &str) -> Var {
     name.parse().unwrap_or_else(|_| panic!("{name} is no pattern variable"))
 }
