@@ -123,7 +123,8 @@ fn emit_for(plan: &Plan, machine: Machine, prefix: &str, isa: Isa) -> Result<(St
 
 /// The instruction sets that make a difference to a plan, weakest first.
 fn levels(plan: &Plan, machine: Machine) -> Vec<Isa> {
-    let differs = |isa: &Isa| !isa.has_matrix_registers() || plan.kernels.iter().any(|kernel| isa.has_own(plan, kernel));
+    let differs =
+        |isa: &Isa| !isa.has_matrix_registers() || plan.kernels.iter().any(|kernel| isa.has_own(plan, kernel));
     Isa::of(machine).iter().copied().filter(differs).collect()
 }
 

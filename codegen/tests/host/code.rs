@@ -81,10 +81,10 @@ fn contractions_of_bf16_use_matrix_registers() {
 /// A kernel without contractions is the same with matrix registers, and its symbol another name for the same code.
 #[test]
 fn kernels_without_contractions_are_shared() {
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/nsa.nsa")).expect("the example");
+    let text =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/nsa.nsa")).expect("the example");
     let program = nsa_dsl::compile_source("nsa.nsa", &text, &nsa_dsl::Settings::default()).expect("a program");
-    let lowered =
-        nsa_codegen::lower(&program, Target::X86_64, &nsa_codegen::Options::default()).expect("plans");
+    let lowered = nsa_codegen::lower(&program, Target::X86_64, &nsa_codegen::Options::default()).expect("plans");
     let code = emit(&lowered.variants[0].plan, Machine::X86_64, "p").expect("assembly");
     let shared: Vec<&str> = code.text.lines().filter_map(|line| line.trim().strip_prefix(".set\t")).collect();
     assert_eq!(shared, ["p_kc_amx, p_kc_avx512", "p_vc_amx, p_vc_avx512"]);
