@@ -77,7 +77,7 @@ const ROWS: &[(&str, &str, usize, Kind)] = &[
 const THREADS: u32 = 64;
 
 pub fn programs() -> Vec<Program> {
-    ROWS.iter().map(|row| program(row)).collect()
+    ROWS.iter().map(program).collect()
 }
 
 /// One 16-byte operand: special patterns among ordinary ones. NaNs have the payload that the hardware gives them.

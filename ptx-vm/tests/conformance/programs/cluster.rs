@@ -34,7 +34,7 @@ const ROWS: &[(&str, &str)] = &[
 ];
 
 pub fn programs() -> Vec<Program> {
-    ROWS.iter().map(|row| program(row)).collect()
+    ROWS.iter().map(program).collect()
 }
 
 /// The abbreviations of the table.

@@ -47,7 +47,7 @@ const ROWS: &[(&str, &str, &str)] = &[
 const THREADS: u32 = 64;
 
 pub fn programs() -> Vec<Program> {
-    let mut programs: Vec<Program> = ROWS.iter().map(|row| program(row)).collect();
+    let mut programs: Vec<Program> = ROWS.iter().map(program).collect();
     programs.push(registers());
     programs
 }
