@@ -85,8 +85,16 @@ fn installed() {
         println!("cargo:rustc-link-lib=static:-bundle={name}");
     }
     for flag in ask(&["--system-libs"]).split_whitespace() {
-        if let Some(name) = flag.strip_prefix("-l") {
-            println!("cargo:rustc-link-lib=dylib={name}");
+        // Names, and paths of shared libraries.
+        let path = Path::new(flag);
+        let stem = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.strip_prefix("lib"));
+        match (flag.strip_prefix("-l"), stem, path.parent()) {
+            (Some(name), _, _) => println!("cargo:rustc-link-lib=dylib={name}"),
+            (None, Some(name), Some(folder)) => {
+                println!("cargo:rustc-link-search=native={}", folder.display());
+                println!("cargo:rustc-link-lib=dylib={name}");
+            }
+            (None, _, _) => {}
         }
     }
     println!("cargo:rustc-link-lib=dylib=stdc++");

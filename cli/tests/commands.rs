@@ -65,23 +65,23 @@ fn errors_quote_the_source() {
 #[test]
 fn errors_as_json() {
     let path = file("wrong_for_editors.nsa");
-    let text = "// \u{e4}\u{f6}\u{fc}\nkernel f(x[t, d = 4],\n    k[s, d]) -> y[t, d] {\n    /* \u{e9}\u{1d11e} */ x + xz\n}\n";
+    let text = "// \u{e4}\u{f6}\u{fc}\nkernel f(query[t, d = 4],\n    k[s, d]) -> y[t, d] {\n    /* \u{e9}\u{1d11e} */ query + querry\n}\n";
     std::fs::write(&path, text).expect("written");
     let output = nsa(&["check", "--json", path.to_str().expect("text")]);
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     let value: Value = serde_json::from_slice(&output.stdout).expect("one object");
     let [error] = value["diagnostics"].as_array().expect("a list").as_slice() else { panic!("one error: {value}") };
-    assert_eq!(error["message"], "there is no tensor, axis or constant `xz` here");
+    assert_eq!(error["message"], "there is no tensor, axis or constant `querry` here");
     assert_eq!(error["severity"], "error");
     let place = &error["place"];
     assert_eq!(place["file"], path.to_str().expect("text"));
     let at = |name: &str| text.find(name).expect("is in the text");
     let position = |column: usize, utf16: usize, offset: usize| serde_json::json!({"line": 4, "column": column, "utf16": utf16, "offset": offset});
     // The comment has a character of two bytes, and one of two UTF-16 units.
-    assert_eq!(place["start"], position(18, 18, at("xz")));
-    assert_eq!(place["end"], position(20, 20, at("xz") + 2));
-    assert_eq!(error["suggestion"], "x");
+    assert_eq!(place["start"], position(22, 22, at("querry")));
+    assert_eq!(place["end"], position(28, 28, at("querry") + 6));
+    assert_eq!(error["suggestion"], "query");
     assert_eq!(place["library"], false);
     assert_eq!(value["program"], Value::Null);
 

@@ -378,7 +378,7 @@ fn ticks(length: usize) -> Vec<usize> {
         return vec![];
     }
     let mut step = length / 4;
-    if length % 4 != 0 {
+    if !length.is_multiple_of(4) {
         let power = 10usize.pow(step.ilog10());
         step = [1, 2, 5].map(|n| n * power).into_iter().rfind(|n| *n <= step).unwrap_or(1);
     }

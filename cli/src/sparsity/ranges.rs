@@ -72,6 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::single_range_in_vec_init, reason = "a set of one range")]
     fn operations_on_sets() {
         let (a, b) = (vec![0..3, 5..6, 8..12], vec![2..9, 11..20]);
         assert_eq!(union(&a, &b), [0..20]);

@@ -145,9 +145,9 @@ impl Inputs {
 
     /// No arguments but the program's.
     pub(super) fn no_others(&self, program: &Program) -> Result<(), EvalError> {
-        match self.params.keys().find(|name| !program.params().any(|(_, tensor)| tensor.name == **name)) {
-            Some(name) => return Err(EvalError::UnknownParam(name.clone())),
-            None => {}
+        let unknown = self.params.keys().find(|name| !program.params().any(|(_, tensor)| tensor.name == **name));
+        if let Some(name) = unknown {
+            return Err(EvalError::UnknownParam(name.clone()));
         }
         let is_list = |tensor: &Tensor, name: &str| tensor.name == name && matches!(tensor.source, Source::Top(_));
         match self.lists.keys().find(|name| !program.tensors.iter().any(|tensor| is_list(tensor, name))) {

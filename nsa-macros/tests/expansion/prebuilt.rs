@@ -73,7 +73,7 @@ fn prebuilt_programs() {
     // Code that lacks a kernel would only be found by the linker, without saying whose it is.
     let without_code = twice.payloads().map(|(name, _)| (name.to_string(), b"\t.text\n".to_vec()));
     let hollow = Artifact::new(twice.manifest().clone(), without_code).expect("consistent");
-    refused(&hollow.to_bytes(), "the code of kernel `line` for ");
+    refused(&hollow.to_bytes(), "the code of kernel `y` for ");
     // A name that Rust has no identifier for.
     let mut manifest = twice.manifest().clone();
     let rename = |name: &mut String| *name = "a b".into();
@@ -106,5 +106,5 @@ fn symbols_of_artifacts() {
     let variant = &artifact.manifest().targets[0].variants[0];
     let Code::Host { payload, prefix, .. } = &variant.code else { panic!("host code") };
     let text = artifact.text(payload).expect("text");
-    assert!(text.lines().any(|line| line.starts_with(&format!("{prefix}_line_")) && line.ends_with(':')));
+    assert!(text.lines().any(|line| line.starts_with(&format!("{prefix}_y_")) && line.ends_with(':')));
 }

@@ -65,7 +65,8 @@ fn wrong_arguments_are_sentences() {
         "`x`: it is in memory of cuda:0, but the plan needs it in host memory: copy it there first"
     );
 
-    let address = numbers(100).as_mut_ptr();
+    let mut memory = numbers(100);
+    let address = memory.as_mut_ptr();
     // SAFETY: refused before anything is read.
     let both = |shape: &[usize]| unsafe { View::host_address(address.cast(), DType::F32, shape) };
     let shared =

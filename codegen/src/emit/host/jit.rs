@@ -1,6 +1,6 @@
 //! Running a plan in the process that compiled it.
 
-use super::{HostKernel, Isa, PASSES, Which, module};
+use super::{HostKernel, Isa, PASSES, Which, levels, module};
 use crate::emit::EmitError;
 use crate::emit::llvm::{Machine, run_passes};
 use crate::plan::Plan;
@@ -45,10 +45,13 @@ unsafe impl Sync for JitModule {}
 pub fn jit(plan: &Plan, isa: Option<Isa>) -> Result<JitModule, EmitError> {
     let machine = if cfg!(target_arch = "x86_64") { Machine::X86_64 } else { Machine::Aarch64 };
     let detected = Isa::detect();
-    let isa = isa.unwrap_or(detected);
-    if !Isa::of(machine).contains(&isa) || isa > detected {
-        return Err(EmitError::Plan(format!("this CPU cannot run {} code", isa.name())));
+    let most = isa.unwrap_or(detected);
+    let refused = || EmitError::Plan(format!("this CPU cannot run {} code", most.name()));
+    if !Isa::of(machine).contains(&most) || most > detected {
+        return Err(refused());
     }
+    // Where a stronger one makes no difference to the plan there is no code of its own for it.
+    let isa = levels(plan, machine).into_iter().rfind(|isa| *isa <= most).ok_or_else(refused)?;
     let context = Box::new(Context::create());
     let (engine, kernels) = build(&context, plan, machine, isa)?;
     let mut functions = Vec::new();
