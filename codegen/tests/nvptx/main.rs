@@ -5,10 +5,10 @@ mod mutations;
 mod plans;
 mod programs;
 
-use device::{Arrays, Random, error, run};
+use device::{Arrays, Compiled, Random, error};
 use nsa_codegen::emit::nvptx::Target;
 use nsa_codegen::term::Type;
-use nsa_test_machines::device;
+use nsa_test_machines::{device, judged};
 use plans::Cut;
 
 const BASE: Cut = Cut {
@@ -62,7 +62,8 @@ fn check_attention(cut: Cut, lengths: &[i64]) {
     for (name, width) in [("q", cut.heads * cut.depth), ("k", cut.depth), ("v", cut.width)] {
         arrays.insert(name.into(), random.values(cut.dtype, tokens * 2 * width as usize));
     }
-    let results = run(&plans::attention(cut), Target::Sm80, &[("t", lengths), ("s", lengths)], &arrays, 7);
+    let plan = plans::attention(cut);
+    let results = Compiled::new(&plan, Target::Sm80).run(&[("t", lengths), ("s", lengths)], &arrays, &[7]);
     let (o, lse) = reference(&cut, lengths, &arrays);
     let limit = if cut.dtype == Type::F32 { 1e-5 } else { 5e-3 };
     let found = (error(&results["o"], &o), error(&results["lse"], &lse));

@@ -12,7 +12,7 @@ use nsa_codegen::plan::{Plan, Role, dtype};
 use nsa_codegen::{Options, lower};
 use nsa_dsl::program::{DType, Extent, Program};
 use nsa_dsl::{Inputs, Settings, compile_source, evaluate};
-use nsa_test_machines::device::{self, Arrays, rounded};
+use nsa_test_machines::device::{Arrays, Compiled, rounded};
 use nsa_test_machines::driver::{Machine, Random, isas};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
@@ -102,7 +102,7 @@ fn run(plan: &Plan, target: Target, arguments: &Arrays) -> Vec<Arrays> {
         let lengths = LENGTHS.map(|(axis, lengths)| (axis, lengths.iter().map(|n| *n as i64).collect::<Vec<_>>()));
         let lengths: Vec<(&str, &[i64])> = lengths.iter().map(|(axis, n)| (*axis, n.as_slice())).collect();
         let gpu = if target == Target::Sm90a { nvptx::Target::Sm90a } else { nvptx::Target::Sm80 };
-        return vec![device::run(plan, gpu, &lengths, arguments, 3)];
+        return vec![Compiled::new(plan, gpu).run(&lengths, arguments, &[3])];
     }
     let mut machine = Machine::new(plan, &LENGTHS);
     for buffer in plan.buffers.iter().filter(|buffer| buffer.role == Role::Argument) {

@@ -4,11 +4,11 @@ use nsa_artifact::Target;
 use nsa_codegen::emit::nvptx;
 use nsa_codegen::plan::{Plan, Role};
 use nsa_codegen::{Options, lower};
-use nsa_dsl::program::{DType, Expr, ExprId, Extent, Program, Source, TensorId};
-use nsa_dsl::{Array, Evaluation, Inputs, Settings, compile_source};
-use nsa_test_machines::device::{self, Arrays};
-use nsa_test_machines::driver::{Machine, isas};
-use std::collections::HashMap;
+use nsa_dsl::program::{DType, Extent, Program};
+use nsa_dsl::{Inputs, Settings, compile_source};
+use nsa_test_machines::device::{self, Arrays, Compiled};
+use nsa_test_machines::driver::{Lengths, Machine, isas};
+use nsa_test_machines::judged::{fits, judge};
 
 /// An example and what it runs on.
 pub struct Example {
@@ -32,20 +32,39 @@ pub fn names() -> Vec<String> {
     names
 }
 
-/// Runs an example on all targets and compares every result.
+/// Numbers of tokens at the edges of tiles, warps and blocks.
+const ALONE: [usize; 11] = [1, 2, 15, 31, 32, 33, 63, 64, 65, 127, 200];
+
+/// A batch with an empty sequence and one longer than any tile.
+const PACKED: [usize; 3] = [0, 15, 205];
+
+/// Seeds of the interpreter's scheduler: each result must come out of each order of the warps.
+const SEEDS: [u64; 3] = [1, 2, 3];
+
+/// Runs an example at its own lengths on all targets, at the awkward ones on the GPU targets, and compares every result.
 pub fn check(example: &Example) {
     let path = format!("{}/../examples/{}.nsa", env!("CARGO_MANIFEST_DIR"), example.name);
-    check_text(example, &std::fs::read_to_string(&path).expect("the example"));
+    let alone = ALONE.map(|n| [n]);
+    let mut awkward: Vec<&[usize]> = alone.iter().map(|own| &own[..]).collect();
+    // Where nothing but the keys is long there is one result, and so one sequence.
+    if example.lengths[0].1.len() > 1 {
+        awkward.push(&PACKED);
+    }
+    let shapes: Vec<Vec<(&str, &[usize])>> =
+        awkward.iter().map(|own| example.lengths.iter().map(|(axis, _)| (*axis, *own)).collect()).collect();
+    let shapes: Vec<Lengths<'_>> = shapes.iter().map(|shape| &shape[..]).collect();
+    check_text(example, &std::fs::read_to_string(&path).expect("the example"), &shapes);
 }
 
-/// The same with another text than that of the file.
-pub fn check_text(example: &Example, text: &str) {
-    for (target, element) in [(Target::X86_64, DType::F32), (Target::Sm80, DType::Bf16), (Target::Sm90a, DType::Bf16)] {
-        check_on(example, text, target, element);
+/// The same with another text than that of the file, and other awkward lengths.
+pub fn check_text(example: &Example, text: &str, awkward: &[Lengths<'_>]) {
+    check_on(example, text, Target::X86_64, DType::F32, &[]);
+    for target in [Target::Sm80, Target::Sm90a] {
+        check_on(example, text, target, DType::Bf16, awkward);
     }
 }
 
-fn check_on(example: &Example, text: &str, target: Target, element: DType) {
+fn check_on(example: &Example, text: &str, target: Target, element: DType, awkward: &[Lengths<'_>]) {
     let usual = [("g", 2), ("r", 2), ("d", 32), ("e", 16)];
     let has = |name: &str| text.contains(&format!("const {name} ="));
     let sizes = usual
@@ -54,44 +73,66 @@ fn check_on(example: &Example, text: &str, target: Target, element: DType) {
         .chain(example.sizes)
         .fold(Settings::default(), |s, &(name, n)| s.set(name, n));
     let program = compile_source(example.name, text, &sizes.element(element)).unwrap_or_else(|e| panic!("{e}"));
-    let arrays = arguments(&program, example);
-    let mut inputs = Inputs::new();
-    for (_, tensor) in program.params() {
-        let values = arrays[&tensor.name].clone();
-        inputs = match tensor.dtype {
-            Some(DType::I32) => inputs.integers(&tensor.name, values.iter().map(|&x| x as i64).collect()),
-            _ => inputs.real(&tensor.name, values),
-        };
-    }
-    for (axis, lengths) in example.lengths {
-        inputs = inputs.cumulative(*axis, (0..=lengths.len()).map(|n| lengths[..n].iter().sum()).collect());
-    }
-    let reference = Evaluation::new(&program, &inputs).expect("the arguments fit");
+    let tolerance = if element == DType::F32 { 2e-5 } else { 8e-3 };
     let lowered = lower(&program, target, &Options::default()).unwrap_or_else(|error| panic!("{target}: {error}"));
     for variant in &lowered.variants {
-        let what = format!("{}, {target}, {}", example.name, variant.label);
-        let tolerance = if element == DType::F32 { 2e-5 } else { 8e-3 };
-        for found in run(&variant.plan, target, example, &arrays) {
-            compare(&program, &reference, &found, tolerance, &what, &variant.plan);
+        let compiled = gpu(target).map(|gpu| Compiled::new(&variant.plan, gpu));
+        // An example's own lengths are for every variant, whether it would be taken for them or not.
+        let own = std::iter::once((example.lengths, true));
+        for (lengths, always) in own.chain(awkward.iter().map(|lengths| (*lengths, false))) {
+            let signed: Vec<(&str, Vec<i64>)> =
+                lengths.iter().map(|(axis, l)| (*axis, l.iter().map(|&n| n as i64).collect())).collect();
+            let signed: Vec<(&str, &[i64])> = signed.iter().map(|(axis, l)| (*axis, l.as_slice())).collect();
+            if !always && !fits(&variant.when, &signed) {
+                continue;
+            }
+            let arrays = arguments(&program, example, lengths);
+            let results = match &compiled {
+                None => on_host(&variant.plan, lengths, &arrays),
+                Some(compiled) => vec![compiled.run(&signed, &arrays, &SEEDS)],
+            };
+            let what = format!("{}, {target}, {}, {lengths:?}", example.name, variant.label);
+            for found in results {
+                judge(&program, &variant.plan, inputs(&program, lengths, &arrays), &found, tolerance, &what);
+            }
         }
     }
 }
 
-/// The reference's tensor and the elements that one value of each of its axes makes, by the names of the axes.
-fn of(reference: &Evaluation<'_>, name: &str) -> Array {
-    reference.tensor(name).unwrap_or_else(|error| panic!("{name}: {error}"))
+/// What the interpreter runs for a target; nothing for a host.
+fn gpu(target: Target) -> Option<nvptx::Target> {
+    match target {
+        Target::Sm80 => Some(nvptx::Target::Sm80),
+        Target::Sm90a => Some(nvptx::Target::Sm90a),
+        _ => None,
+    }
+}
+
+/// Arguments as the reference takes them.
+fn inputs(program: &Program, lengths: Lengths<'_>, arrays: &Arrays) -> Inputs {
+    let mut inputs = Inputs::new();
+    for (_, tensor) in program.params() {
+        let values = arrays[&tensor.name].clone();
+        inputs = match tensor.dtype {
+            Some(DType::I32) => inputs.integers(&tensor.name, values.iter().map(|x| *x as i64).collect()),
+            _ => inputs.real(&tensor.name, values),
+        };
+    }
+    for (axis, own) in lengths {
+        inputs = inputs.cumulative(*axis, (0..=own.len()).map(|n| own[..n].iter().sum()).collect());
+    }
+    inputs
 }
 
 /// Arguments, rounded as buffers hold them.
-fn arguments(program: &Program, example: &Example) -> Arrays {
+fn arguments(program: &Program, example: &Example, lengths: Lengths<'_>) -> Arrays {
     let mut random = device::Random(23);
     let mut arrays = Arrays::new();
-    let sequences = example.lengths[0].1.len();
+    let sequences = lengths[0].1.len();
     for (_, tensor) in program.params() {
         let dtype = nsa_codegen::plan::dtype(tensor.dtype.unwrap_or(program.element));
-        let extent = |name: &str, sequence: usize| {
-            example.lengths.iter().find(|(axis, _)| *axis == name).expect("a length").1[sequence]
-        };
+        let extent =
+            |name: &str, sequence: usize| lengths.iter().find(|(axis, _)| *axis == name).expect("a length").1[sequence];
         let size = |sequence: usize| -> usize {
             let axes = tensor.axes.iter().map(|&axis| match &program.axis(axis).extent {
                 Extent::Const(n) => *n as usize,
@@ -114,16 +155,9 @@ fn arguments(program: &Program, example: &Example) -> Arrays {
     arrays
 }
 
-/// All buffers that kernels wrote, once per way to run them.
-fn run(plan: &Plan, target: Target, example: &Example, arrays: &Arrays) -> Vec<Arrays> {
-    if target != Target::X86_64 {
-        let lengths: Vec<(&str, Vec<i64>)> =
-            example.lengths.iter().map(|(axis, l)| (*axis, l.iter().map(|&n| n as i64).collect())).collect();
-        let lengths: Vec<(&str, &[i64])> = lengths.iter().map(|(axis, l)| (*axis, l.as_slice())).collect();
-        let gpu = if target == Target::Sm90a { nvptx::Target::Sm90a } else { nvptx::Target::Sm80 };
-        return vec![device::run(plan, gpu, &lengths, arrays, 1)];
-    }
-    let mut machine = Machine::new(plan, example.lengths);
+/// All buffers that kernels wrote, once per instruction set.
+fn on_host(plan: &Plan, lengths: Lengths<'_>, arrays: &Arrays) -> Vec<Arrays> {
+    let mut machine = Machine::new(plan, lengths);
     for buffer in plan.buffers.iter().filter(|buffer| buffer.role == Role::Argument) {
         // The run-time axis of every argument is its first: the packed order is the reference's.
         let mut values = arrays[buffer.name.name()].iter();
@@ -141,99 +175,4 @@ fn run(plan: &Plan, target: Target, example: &Example, arrays: &Arrays) -> Vec<A
 /// Buffers with several are padded, and lie otherwise than the reference's arrays.
 fn runtime_axes(plan: &Plan, buffer: &nsa_codegen::plan::Buffer) -> usize {
     buffer.axes.iter().filter(|axis| plan.constant(**axis).is_none()).count()
-}
-
-/// Compares all results. Where a list was chosen differently, because rounded scores order near ties the other way, the
-/// scores must be near ties indeed, such rows few, and what is computed from them is left out.
-fn compare(program: &Program, reference: &Evaluation<'_>, found: &Arrays, tolerance: f64, what: &str, plan: &Plan) {
-    let mut left_out: HashMap<TensorId, Vec<bool>> = HashMap::new();
-    for (number, tensor) in program.tensors.iter().enumerate() {
-        let (Source::Top(top), Some(lists)) = (&tensor.source, found.get(&tensor.name)) else { continue };
-        let expected = of(reference, &tensor.name);
-        let count = top.count as usize;
-        let rows = lists.chunks(count).zip(expected.integers().chunks(count));
-        let differs: Vec<bool> = rows.map(|(a, b)| a.iter().zip(b).any(|(a, b)| *a as i64 != *b)).collect();
-        let share = differs.iter().filter(|d| **d).count() as f64 / differs.len().max(1) as f64;
-        // Kernels in f32 have the reference's order but for scores that are equal to seven digits.
-        let most = if tolerance < 1e-4 { 0.01 } else { 0.12 };
-        assert!(share <= most, "{what}: {share} of the lists of {} differ\n{plan}", tensor.name);
-        left_out.insert(TensorId(number as u32), differs);
-    }
-    for &result in &program.results {
-        let name = &program.tensor(result).name;
-        let expected = of(reference, name);
-        let theirs: Vec<f64> = match expected.integers() {
-            [] => expected.real().to_vec(),
-            integers => integers.iter().map(|&x| x as f64).collect(),
-        };
-        let mine = &found[name];
-        assert_eq!(mine.len(), theirs.len(), "{what}: {name}");
-        let skip = affected(program, reference, result, &left_out, theirs.len());
-        let kept = |values: &[f64]| {
-            values.iter().zip(&skip).filter(|(_, skip)| !**skip).map(|(x, _)| *x).collect::<Vec<f64>>()
-        };
-        let (mine, theirs) = (kept(mine), kept(&theirs));
-        assert!(theirs.len() * 2 > skip.len() || skip.is_empty(), "{what}: most of {name} is left out");
-        let error = device::error(&mine, &theirs);
-        assert!(error < tolerance, "{what}: {name} is {error} off\n{plan}");
-    }
-}
-
-/// Elements of a tensor that depend on a list that was chosen differently.
-fn affected(
-    program: &Program,
-    reference: &Evaluation<'_>,
-    result: TensorId,
-    left_out: &HashMap<TensorId, Vec<bool>>,
-    size: usize,
-) -> Vec<bool> {
-    let mut skip = vec![false; size];
-    let expected = of(reference, &program.tensor(result).name);
-    for (&list, differs) in left_out {
-        if !reads(program, result, list) {
-            continue;
-        }
-        let lists = of(reference, &program.tensor(list).name);
-        let (mut at, mut first) = (0, 0);
-        for (shape, list_shape) in expected.shapes.iter().zip(&lists.shapes) {
-            let free = &list_shape[..list_shape.len() - 1];
-            for flat in 0..shape.iter().product::<usize>() {
-                let (mut rest, mut index) = (flat, HashMap::new());
-                for (axis, n) in expected.axes.iter().zip(shape).rev() {
-                    index.insert(axis.as_str(), rest % n);
-                    rest /= n;
-                }
-                // A list whose axes the result lacks was folded over: any difference counts.
-                let own =
-                    lists.axes.iter().zip(free).try_fold(0, |row, (axis, n)| Some(row * n + index.get(axis.as_str())?));
-                let rows = free.iter().product::<usize>();
-                skip[at] |= match own {
-                    Some(row) => differs[first + row],
-                    None => differs[first..first + rows].contains(&true),
-                };
-                at += 1;
-            }
-            first += free.iter().product::<usize>();
-        }
-    }
-    skip
-}
-
-/// Whether a definition is computed from another tensor, directly or not.
-fn reads(program: &Program, tensor: TensorId, wanted: TensorId) -> bool {
-    let mut pending: Vec<ExprId> = match &program.tensor(tensor).source {
-        Source::Param => vec![],
-        Source::Value(root) => vec![*root],
-        Source::Top(top) => [Some(top.score), top.force, top.among].into_iter().flatten().collect(),
-    };
-    while let Some(id) = pending.pop() {
-        let expr = program.expr(id);
-        if let Expr::Load(other, _) | Expr::Member(_, other, _) = expr
-            && (*other == wanted || reads(program, *other, wanted))
-        {
-            return true;
-        }
-        expr.children(|child| pending.push(child));
-    }
-    false
 }

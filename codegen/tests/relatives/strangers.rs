@@ -5,7 +5,7 @@ use super::compare::{Example, check_text};
 const CAUSAL: &[(&str, &[usize])] = &[("t", &[37, 0, 9]), ("s", &[70, 0, 9])];
 
 fn check(text: &str, integers: fn(&str, usize) -> i64) {
-    check_text(&Example { name: "stranger", sizes: &[], lengths: CAUSAL, integers }, text);
+    check_text(&Example { name: "stranger", sizes: &[], lengths: CAUSAL, integers }, text, &[]);
 }
 
 /// No argument of integers.

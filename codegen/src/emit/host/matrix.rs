@@ -109,11 +109,7 @@ impl<'c> Lower<'_, 'c> {
             }
             match count % SUMS {
                 0 => Ok(()),
-<<<<<<< HEAD
-                rest => self.products(rest, e.i64(whole.into()), depth.count, first, second, result, form, accumulate),
-=======
                 rest => self.products(rest, e.i64(whole.into()), panel),
->>>>>>> host
             }
         })
     }

@@ -1,6 +1,6 @@
 //! Runs the PTX of a plan in the interpreter, by the rules that launchers follow.
 
-use nsa_codegen::emit::nvptx::{Target, emit};
+use nsa_codegen::emit::nvptx::{PtxCode, Target, emit};
 use nsa_codegen::plan::{Buffer, Kernel, Plan, PlanExtent, Role};
 use nsa_codegen::term::{AxisName, Term, Type};
 use ptx_vm::{Arg, BufferId, Memory, Module, Options, Report};
@@ -180,54 +180,93 @@ impl Launch {
     }
 }
 
-/// Emits a plan and lays its arguments out in memory.
-pub fn prepare<'p>(plan: &'p Plan, target: Target, lengths: &[(&str, &[i64])], arguments: &Arrays) -> Prepared<'p> {
-    let code = emit(plan, target).expect("code for the plan");
-    let batch = Batch::new(plan, lengths);
-    let mut memory = Memory::new();
-    let mut buffers: HashMap<&str, BufferId> = HashMap::new();
-    for buffer in &plan.buffers {
-        let bytes = buffer.dtype.bytes() as usize;
-        let size = batch.extents(buffer).iter().product::<i64>().max(1) as usize * bytes;
-        let id = memory.reserve(size);
-        if buffer.role == Role::Argument {
-            let values = &arguments[buffer.name.name()];
-            let mut content = vec![0; size];
-            let elements = batch.elements(buffer);
-            assert_eq!(values.len(), elements.len(), "{}", buffer.name.name());
-            for (at, x) in elements.into_iter().zip(values) {
-                content[at * bytes..(at + 1) * bytes].copy_from_slice(&to_bits(buffer.dtype, *x));
+/// A plan with its code, for any sizes.
+pub struct Compiled<'p> {
+    plan: &'p Plan,
+    code: PtxCode,
+    module: Module,
+}
+
+impl<'p> Compiled<'p> {
+    /// Emits a plan.
+    pub fn new(plan: &'p Plan, target: Target) -> Self {
+        let code = emit(plan, target).expect("code for the plan");
+        let module = Module::parse(&code.text).expect("PTX that the interpreter reads");
+        Compiled { plan, code, module }
+    }
+
+    /// Lays arguments out in memory.
+    pub fn prepare(&self, lengths: &[(&str, &[i64])], arguments: &Arrays) -> Prepared<'p> {
+        let plan = self.plan;
+        let batch = Batch::new(plan, lengths);
+        let mut memory = Memory::new();
+        let mut buffers: HashMap<&str, BufferId> = HashMap::new();
+        for buffer in &plan.buffers {
+            let bytes = buffer.dtype.bytes() as usize;
+            let size = batch.extents(buffer).iter().product::<i64>().max(1) as usize * bytes;
+            let id = memory.reserve(size);
+            if buffer.role == Role::Argument {
+                let values = &arguments[buffer.name.name()];
+                let mut content = vec![0; size];
+                let elements = batch.elements(buffer);
+                assert_eq!(values.len(), elements.len(), "{}", buffer.name.name());
+                for (at, x) in elements.into_iter().zip(values) {
+                    content[at * bytes..(at + 1) * bytes].copy_from_slice(&to_bits(buffer.dtype, *x));
+                }
+                memory.write(id, 0, &content);
             }
-            memory.write(id, 0, &content);
+            buffers.insert(buffer.name.name(), id);
         }
-        buffers.insert(buffer.name.name(), id);
+        let sequences = memory.add(&batch.sequences());
+        let mut launches = vec![];
+        for (kernel, made) in plan.kernels.iter().zip(&self.code.kernels) {
+            let (table, blocks) = batch.tiles(kernel);
+            if blocks == 0 {
+                continue;
+            }
+            let table_bytes: Vec<u8> = table.iter().flat_map(|x| x.to_le_bytes()).collect();
+            let tiles = memory.add(&table_bytes);
+            let mut words = vec![Arg::Buffer(sequences), Arg::Buffer(tiles), Arg::U64(table.len() as u64 / 2)];
+            for buffer in kernel.buffers(plan) {
+                words.push(Arg::Buffer(buffers[buffer.name.name()]));
+                let strides = batch.strides(buffer);
+                words.extend(strides[..strides.len().saturating_sub(1)].iter().map(|s| Arg::I64(*s)));
+            }
+            assert_eq!(words.len(), made.words as usize);
+            launches.push(Launch {
+                kernel: kernel.name.clone(),
+                entry: made.entry.clone(),
+                blocks: blocks as u32,
+                threads: made.threads,
+                shared_bytes: made.shared_bytes,
+                words,
+            });
+        }
+        Prepared { batch, text: self.code.text.clone(), memory, buffers, launches }
     }
-    let sequences = memory.add(&batch.sequences());
-    let mut launches = vec![];
-    for (kernel, made) in plan.kernels.iter().zip(&code.kernels) {
-        let (table, blocks) = batch.tiles(kernel);
-        if blocks == 0 {
-            continue;
+
+    /// Runs the plan under several seeds of the scheduler; gives what all results (and workspaces) hold.
+    ///
+    /// Every hazard that the interpreter reports, every element of a result that nobody wrote, and every bit that differs between
+    /// two seeds fails the test.
+    pub fn run(&self, lengths: &[(&str, &[i64])], arguments: &Arrays, seeds: &[u64]) -> Arrays {
+        let prepared = self.prepare(lengths, arguments);
+        let run = |&seed: &u64| {
+            let mut memory = prepared.memory.clone();
+            for launch in &prepared.launches {
+                let report = launch.run(&self.module, &mut memory, &Options { seed, ..Options::default() });
+                assert!(report.is_clean(), "{} at {lengths:?}, seed {seed}: {report}\n{}", launch.kernel, self.plan);
+            }
+            memory
+        };
+        let (first, others) = seeds.split_first().expect("a seed");
+        let memory = run(first);
+        let contents = prepared.contents(&memory);
+        for seed in others {
+            assert!(prepared.contents(&run(seed)) == contents, "seeds {first} and {seed} differ at {lengths:?}");
         }
-        let table_bytes: Vec<u8> = table.iter().flat_map(|x| x.to_le_bytes()).collect();
-        let tiles = memory.add(&table_bytes);
-        let mut words = vec![Arg::Buffer(sequences), Arg::Buffer(tiles), Arg::U64(table.len() as u64 / 2)];
-        for buffer in kernel.buffers(plan) {
-            words.push(Arg::Buffer(buffers[buffer.name.name()]));
-            let strides = batch.strides(buffer);
-            words.extend(strides[..strides.len().saturating_sub(1)].iter().map(|s| Arg::I64(*s)));
-        }
-        assert_eq!(words.len(), made.words as usize);
-        launches.push(Launch {
-            kernel: kernel.name.clone(),
-            entry: made.entry.clone(),
-            blocks: blocks as u32,
-            threads: made.threads,
-            shared_bytes: made.shared_bytes,
-            words,
-        });
+        prepared.results(&memory)
     }
-    Prepared { batch, text: code.text, memory, buffers, launches }
 }
 
 impl Prepared<'_> {
@@ -254,20 +293,6 @@ impl Prepared<'_> {
         let ids = buffers.map(|b| self.buffers[b.name.name()]);
         ids.map(|id| (memory.bytes(id), memory.initialised(id))).collect()
     }
-}
-
-/// Runs a plan under a seed of the scheduler; gives what all results (and workspaces) hold.
-///
-/// Every hazard that the interpreter reports, and every element of a result that nobody wrote, fails the test.
-pub fn run(plan: &Plan, target: Target, lengths: &[(&str, &[i64])], arguments: &Arrays, seed: u64) -> Arrays {
-    let prepared = prepare(plan, target, lengths, arguments);
-    let module = Module::parse(&prepared.text).expect("PTX that the interpreter reads");
-    let mut memory = prepared.memory.clone();
-    for launch in &prepared.launches {
-        let report = launch.run(&module, &mut memory, &Options { seed, ..Options::default() });
-        assert!(report.is_clean(), "{}: {report}\n{plan}", launch.kernel);
-    }
-    prepared.results(&memory)
 }
 
 /// Relative RMS error; infinities must agree.

@@ -5,3 +5,4 @@
 
 pub mod device;
 pub mod driver;
+pub mod judged;
