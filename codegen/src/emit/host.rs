@@ -214,7 +214,7 @@ fn function(
     let blocks = e.begin_loop(first, end, 1, &[]);
     let block = Block::enter(e, plan, kernel, words, blocks.index)?;
     let borrowed = vec![None; kernel.tiles.len()];
-    Lower { e, plan, kernel, facts, isa, scratch, memory, block, loops: Vec::new(), borrowed }.run()?;
+    Lower { e, plan, kernel, facts, isa, scratch, memory, block, loops: Vec::new(), borrowed, rounded: None }.run()?;
     e.end_loop(blocks, &[]);
     if matrix {
         matrix::release(e)?;

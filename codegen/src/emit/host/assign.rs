@@ -2,6 +2,7 @@
 
 use super::EmitError;
 use super::element::Rows;
+use super::forms::Form;
 use super::layout::padded;
 use super::lower::Lower;
 use super::math;
@@ -243,7 +244,16 @@ impl<'c> Lower<'_, 'c> {
     }
 
     /// Online softmax; see [`crate::plan::Statement::Online`].
-    pub(super) fn online(&mut self, score: Var, max: Var, scale: f64, rescale: &[Var]) -> Result<(), EmitError> {
+    ///
+    /// Weights are rounded at once for a contraction in matrix registers with a tile of form `round`.
+    pub(super) fn online(
+        &mut self,
+        score: Var,
+        max: Var,
+        scale: f64,
+        rescale: &[Var],
+        round: Option<Form>,
+    ) -> Result<(), EmitError> {
         let e = self.e;
         let Some(columns) = &self.variable(score)?.columns else {
             return Err(EmitError::Plan("a softmax of a variable without columns".into()));
@@ -277,6 +287,9 @@ impl<'c> Lower<'_, 'c> {
                 self.store_panel(&weights, pointer);
             }
             e.end_loop(open, &[]);
+            if let Some(form) = round {
+                self.round_panel(score, row, form)?;
+            }
             self.rescale_panel(rescale, row, &old, &new, &base, scale)
         })
     }

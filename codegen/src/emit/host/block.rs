@@ -15,6 +15,9 @@ pub(super) struct Block<'c> {
     pub views: HashMap<TensorName, View<'c>>,
     /// First value (`i32`) of every grid axis.
     pub grid: HashMap<AxisName, Value<'c>>,
+    /// What the next block of the table of tiles begins at beyond this one, along the grid's run-time axis (`i32`). Only an
+    /// expectation: the next block may belong to another sequence.
+    pub ahead: Value<'c>,
 }
 
 /// The constant extent of an axis.
@@ -50,6 +53,10 @@ impl<'c> Block<'c> {
         let entry = e.offset(e.pointer(word(e, parameters, 1), 0), e.mul(tile, e.i64(8)));
         let sequence = e.load(e.i32_type().into(), entry, 4);
         let first = e.load(e.i32_type().into(), e.offset(entry, e.i64(4)), 4);
+        let last = e.sub(tiles, e.i64(1));
+        let after = e.imin(e.add(tile, e.i64(1)), last);
+        let after = e.offset(e.pointer(word(e, parameters, 1), 0), e.add(e.mul(after, e.i64(8)), e.i64(4)));
+        let ahead = e.sub(e.load(e.i32_type().into(), after, 4), first);
 
         // Constant grid axes, fastest last.
         let mut grid = HashMap::new();
@@ -106,6 +113,6 @@ impl<'c> Block<'c> {
             let view = View { pointer, strides, axes: buffer.axes.clone(), dtype: buffer.dtype };
             views.insert(buffer.name, view);
         }
-        Ok(Block { lengths, views, grid })
+        Ok(Block { lengths, views, grid, ahead })
     }
 }

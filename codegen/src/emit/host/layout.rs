@@ -56,7 +56,7 @@ pub(super) struct Scratch {
     pub untiled: u64,
     /// The forms of tiles and variables.
     pub forms: Forms,
-    /// The first factor of a contraction in matrix registers, one panel of it in bf16, where it is a variable.
+    /// The first factor of a contraction in matrix registers, in bf16, where it is a variable.
     pub first: u64,
     /// `f32[panel]`: factors of rows.
     pub factors: u64,
@@ -181,7 +181,7 @@ impl Scratch {
         self.untiled = self.take(untiled, 1);
         if self.forms.matrix() {
             let depth = kernel.variables.iter().filter_map(|v| v.columns.as_ref()).map(|c| halves(c.count)).max();
-            self.first = self.take(u64::from(LINES) * u64::from(depth.unwrap_or(0)), 2);
+            self.first = self.take(rows * u64::from(depth.unwrap_or(0)), 2);
             self.factors = self.take(LINES.into(), 4);
             self.configuration = self.take(64, 1);
         }

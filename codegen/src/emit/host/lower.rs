@@ -3,11 +3,12 @@
 use super::EmitError;
 use super::block::{Block, constant};
 use super::element::{Column, Element, Rows};
+use super::forms::{Form, reads_scratch};
 use super::isa::Isa;
 use super::layout::Scratch;
 use crate::emit::llvm::{Emitter, Value};
 use crate::emit::scalar::{Evaluator, Facts};
-use crate::plan::{Kernel, Loop, Plan, Span, Statement, Variable, Walk};
+use crate::plan::{Kernel, Loop, Operand, Plan, Span, Statement, Var, Variable, Walk};
 use crate::term::AxisName;
 use egg::Id;
 use inkwell::IntPredicate;
@@ -42,6 +43,8 @@ pub(super) struct Lower<'a, 'c> {
     pub memory: Value<'c>,
     pub block: Block<'c>,
     pub loops: Vec<Open<'c>>,
+    /// The variable that is rounded already for the next contraction of it in matrix registers.
+    pub rounded: Option<Var>,
     /// Per tile of lines: where its lines are, if not in scratch memory, and the bytes from one to the next (`i64`).
     pub borrowed: Vec<Option<(Value<'c>, Value<'c>)>>,
 }
@@ -50,9 +53,12 @@ impl<'a, 'c> Lower<'a, 'c> {
     /// Builds the body of one block.
     pub fn run(&mut self) -> Result<(), EmitError> {
         self.rows()?;
+        if self.scratch.forms.matrix() {
+            self.prefetch_results()?;
+        }
         self.start_lists();
         let kernel = self.kernel;
-        self.statements(&kernel.body)
+        self.statements(&kernel.body.iter().collect::<Vec<_>>())
     }
 
     /// Scratch memory at `base` bytes, element `index` (`i64`) of `size` bytes.
@@ -176,8 +182,18 @@ impl<'a, 'c> Lower<'a, 'c> {
         e.icmp(IntPredicate::NE, flag, e.i32(0))
     }
 
-    fn statements(&mut self, body: &'a [Statement]) -> Result<(), EmitError> {
-        body.iter().try_for_each(|statement| self.statement(statement))
+    fn statements(&mut self, body: &[&'a Statement]) -> Result<(), EmitError> {
+        for (at, statement) in body.iter().enumerate() {
+            match statement {
+                Statement::Online { score, max, scale, rescale } => {
+                    let form = self.rounds_early(*score, &body[at + 1..]);
+                    self.online(*score, *max, *scale, rescale, form)?;
+                    self.rounded = form.map(|_| *score);
+                }
+                other => self.statement(other)?,
+            }
+        }
+        Ok(())
     }
     fn statement(&mut self, statement: &'a Statement) -> Result<(), EmitError> {
         if !self.scratch.row_lanes
@@ -201,7 +217,7 @@ impl<'a, 'c> Lower<'a, 'c> {
                 }
             }
             Statement::Reduce { var, from, monoid } => self.reduce(*var, *from, *monoid),
-            Statement::Online { score, max, scale, rescale } => self.online(*score, *max, *scale, rescale),
+            Statement::Online { score, max, scale, rescale } => self.online(*score, *max, *scale, rescale, None),
             Statement::Stage { stage, from, sum } => self.stage(*stage, *from, *sum),
             Statement::Insert { list, columns, score, force, among } => {
                 self.insert(*list, columns, *score, *force, *among)
@@ -291,10 +307,53 @@ impl<'a, 'c> Lower<'a, 'c> {
             Statement::Fetch { tile } => Some(*tile),
             _ => None,
         };
-        let fetches = inner.body.iter().filter_map(fetched).collect();
+        let body = self.ordered(&inner.body);
+        let fetches = body.iter().copied().filter_map(fetched).collect();
         self.loops.push(Open { axis: inner.axis, base, tile: inner.tile, range, masked, next, fetches });
-        let result = self.statements(&inner.body);
+        let result = self.statements(&body);
         self.loops.pop();
         result
+    }
+
+    /// The body of a loop in the order in which it is built. Where contractions run in matrix registers, all tiles come in first:
+    /// registers are loaded past the stores that wrote their lines, not from them, so that there should be work between.
+    fn ordered(&self, body: &'a [Statement]) -> Vec<&'a Statement> {
+        let stores = body.iter().any(|s| matches!(s, Statement::Store { .. } | Statement::StoreList { .. }));
+        if !self.scratch.forms.matrix() || stores {
+            return body.iter().collect();
+        }
+        let early = |statement: &&Statement| match statement {
+            Statement::Fetch { tile } => {
+                let element = self.kernel.tiles.get(*tile as usize).map(|tile| tile.element);
+                let again = |s: &&Statement| matches!(s, Statement::Fetch { tile: other } if other == tile);
+                body.iter().filter(again).count() == 1 && element.is_some_and(|id| !reads_scratch(self.plan, id))
+            }
+            _ => false,
+        };
+        let (mut first, rest): (Vec<_>, Vec<_>) = body.iter().partition(early);
+        first.extend(rest);
+        first
+    }
+
+    /// The form that weights are to be rounded to as soon as they are computed: that of the tile that they are contracted with
+    /// in matrix registers, if nothing changes them before.
+    fn rounds_early(&self, weights: Var, after: &[&Statement]) -> Option<Form> {
+        for statement in after {
+            match statement {
+                Statement::Dot { a: Operand::Var(first), b, .. } if *first == weights => {
+                    let form = self.scratch.forms.tiles.get(*b as usize).copied();
+                    return form.filter(|form| *form != Form::Floats);
+                }
+                Statement::Set { var, .. } | Statement::Mask { var, .. } | Statement::Dot { var, .. }
+                    if *var == weights =>
+                {
+                    return None;
+                }
+                // Another softmax or an inner loop might round something else in between.
+                Statement::Online { .. } | Statement::Loop(_) => return None,
+                _ => {}
+            }
+        }
+        None
     }
 }

@@ -70,7 +70,7 @@ pub(super) fn release(e: &Emitter<'_>) -> Result<(), EmitError> {
 impl<'c> Lower<'_, 'c> {
     /// `var (+)= sum over depth of a[row, depth] * b[depth, column]`, for a tile that has a form of matrix registers.
     pub(super) fn dot_in_matrices(
-        &self,
+        &mut self,
         var: Var,
         a: Operand,
         b: u32,
@@ -87,7 +87,7 @@ impl<'c> Lower<'_, 'c> {
             Form::Pairs => halves(columns.count) / LINES,
             _ => columns.count.div_ceil(LINES),
         };
-        self.each_panel(&mut |row| {
+        let built = self.each_panel(&mut |row| {
             let first = match a {
                 Operand::Tile(tile) => {
                     let bytes = i64::from(halves(depth.count)) * 2;
@@ -95,8 +95,11 @@ impl<'c> Lower<'_, 'c> {
                     self.first(start, form, depth.count)
                 }
                 Operand::Var(variable) => {
-                    self.round_panel(variable, row, form)?;
-                    self.first(self.at(self.scratch.first, e.i64(0), 1), form, depth.count)
+                    if self.rounded != Some(variable) {
+                        self.round_panel(variable, row, form)?;
+                    }
+                    let bytes = i64::from(halves(depth.count)) * 2;
+                    self.first(self.at(self.scratch.first, row, bytes), form, depth.count)
                 }
             };
             let result = self.sums(var, row, form, columns.count)?;
@@ -111,7 +114,9 @@ impl<'c> Lower<'_, 'c> {
                 0 => Ok(()),
                 rest => self.products(rest, e.i64(whole.into()), panel),
             }
-        })
+        });
+        self.rounded = None;
+        built
     }
 
     /// A tile's registers.
@@ -213,7 +218,7 @@ impl<'c> Lower<'_, 'c> {
     }
 
     /// Rounds one panel of a variable to bf16, to lines or pairs as the tile's form needs them, zeros after its columns.
-    fn round_panel(&self, var: Var, row: Value<'c>, tile: Form) -> Result<(), EmitError> {
+    pub(super) fn round_panel(&self, var: Var, row: Value<'c>, tile: Form) -> Result<(), EmitError> {
         let e = self.e;
         let count = self.variable(var)?.columns.as_ref().map_or(1, |c| c.count);
         let from = self.panel(var, row)?;
@@ -236,7 +241,7 @@ impl<'c> Lower<'_, 'c> {
                 }
                 _ => (64, 64 * i64::from(LINES)),
             };
-            let to = e.offset(self.at(self.scratch.first, e.i64(0), 1), e.mul(at, e.i64(step)));
+            let to = e.offset(self.at(self.scratch.first, row, line), e.mul(at, e.i64(step)));
             for (i, pair) in pairs.into_iter().enumerate() {
                 e.store(pair, e.offset(to, e.i64(i as i64 * bytes)), 64);
             }
