@@ -12,13 +12,14 @@
 //!
 //! | operand | lies as |
 //! |---|---|
-//! | tile, [`Form::Lines`] | `[slow][fast]` |
-//! | tile, [`Form::Pairs`] | `[slow / 2][fast][2]`, groups of 32 fast values in the order of [`in_pairs`] |
-//! | row tile, [`Form::Lines`] | `[row][fast]` |
-//! | row tile, [`Form::Pairs`] | `[panel][fast / 2][row of the panel][2]` |
+//! | tile, [`Form::Lines`] | `[slow / 16][fast / 32]` registers of `[16][32]` |
+//! | tile, [`Form::Pairs`] | `[slow / 32][fast / 16]` registers of `[16][16][2]`, groups of 32 fast values in the order of [`in_pairs`] |
+//! | row tile, [`Form::Lines`] | `[row / 16][fast / 32]` registers of `[16][32]` |
+//! | row tile, [`Form::Pairs`] | `[row / 16][fast / 32]` registers of `[16][16][2]`: pairs of fast values, then rows |
+//! | accumulator (`Forms::lines`), f32 | `[row / 16][column / 16]` registers of `[16][16]`, columns in the order of the tile that they came from |
 //!
-//! Lines and pairs are whole matrix registers: the depth is padded to 32 with zeros, so that what is added is 0. Accumulators
-//! (`Forms::lines`) are f32 `[row][column]`, their columns in the order of the tile that they came from.
+//! A register is 1024 consecutive bytes: its lines are read twice as fast as lines that lie a power of two apart. The depth
+//! is padded to 32 with zeros, so that what is added is 0.
 
 use super::forms::{Form, Forms};
 use super::isa::Isa;
@@ -73,6 +74,8 @@ pub(super) fn padded(columns: u32) -> u32 {
 
 /// Lines of a matrix register, and f32 or pairs per line.
 pub(super) const LINES: u32 = 16;
+/// Bytes of a matrix register.
+pub(super) const REGISTER: i64 = 1024;
 /// bf16 values per line of a matrix register.
 pub(super) const HALVES: u32 = 32;
 
@@ -81,7 +84,7 @@ pub(super) fn halves(count: u32) -> u32 {
     count.next_multiple_of(HALVES)
 }
 
-/// Where a column is stored in a line of pairs, for every column of a group of 32: the order in which interleaving the
+/// Where a column is stored in two registers of pairs side by side, for every column of a group of 32: the order in which interleaving the
 /// 128-bit parts of two vectors leaves them.
 pub(super) fn in_pairs() -> [u32; HALVES as usize] {
     std::array::from_fn(|column| {

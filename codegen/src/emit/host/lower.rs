@@ -6,6 +6,7 @@ use super::element::{Column, Element, Rows};
 use super::forms::{Form, reads_scratch};
 use super::isa::Isa;
 use super::layout::Scratch;
+use super::matrix::Registers;
 use crate::emit::llvm::{Emitter, Value};
 use crate::emit::scalar::{Evaluator, Facts};
 use crate::plan::{Kernel, Loop, Operand, Plan, Span, Statement, Var, Variable, Walk};
@@ -45,8 +46,8 @@ pub(super) struct Lower<'a, 'c> {
     pub loops: Vec<Open<'c>>,
     /// The variable that is rounded already for the next contraction of it in matrix registers.
     pub rounded: Option<Var>,
-    /// Per tile of lines: where its lines are, if not in scratch memory, and the bytes from one to the next (`i64`).
-    pub borrowed: Vec<Option<(Value<'c>, Value<'c>)>>,
+    /// Per tile of lines: where its registers are, if not in scratch memory.
+    pub borrowed: Vec<Option<Registers<'c>>>,
 }
 
 impl<'a, 'c> Lower<'a, 'c> {
