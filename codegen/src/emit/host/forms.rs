@@ -203,7 +203,7 @@ pub(super) fn reads_scratch(plan: &Plan, root: Id) -> bool {
 }
 
 /// Whether a term reads a variable.
-fn reads(plan: &Plan, root: Id, var: u32) -> bool {
+pub(super) fn reads(plan: &Plan, root: Id, var: u32) -> bool {
     any(plan, root, &|term| matches!(term, Term::Value(v) if v.0 == var))
 }
 

@@ -21,8 +21,10 @@
 //! A register is 1024 consecutive bytes: its lines are read twice as fast as lines that lie a power of two apart. The depth
 //! is padded to 32 with zeros, so that what is added is 0.
 
+use super::batch::Batch;
 use super::forms::{Form, Forms};
 use super::isa::Isa;
+use crate::emit::scalar::Facts;
 use crate::plan::{Kernel, Layout, Plan, Stage, Tile, TileAxis};
 
 /// Offsets into scratch memory (bytes, multiples of 64) and the sizes that follow from the instruction set.
@@ -63,6 +65,8 @@ pub(super) struct Scratch {
     pub factors: u64,
     /// 64 bytes: what the matrix registers are set to.
     pub configuration: u64,
+    /// How several blocks are worked on together; what each of them has to itself comes first, block after block.
+    pub batch: Option<Batch>,
     /// All of it.
     pub bytes: u64,
 }
@@ -95,7 +99,7 @@ pub(super) fn in_pairs() -> [u32; HALVES as usize] {
 }
 
 impl Scratch {
-    pub fn new(plan: &Plan, kernel: &Kernel, isa: Isa) -> Self {
+    pub fn new(plan: &Plan, kernel: &Kernel, facts: &Facts, isa: Isa) -> Self {
         let rows = kernel.row_count().max(1);
         let row_lanes = matches!(kernel.layout, Layout::Fragments { .. });
         let forms = Forms::new(plan, kernel, isa);
@@ -132,8 +136,12 @@ impl Scratch {
             first: 0,
             factors: 0,
             configuration: 0,
+            batch: None,
             bytes: 0,
         };
+        if scratch.forms.matrix() {
+            scratch.batch = Batch::of(plan, kernel, facts);
+        }
         scratch.place(kernel);
         scratch
     }
@@ -151,37 +159,15 @@ impl Scratch {
             self.coordinates.push(at);
         }
         self.inside = self.take(rows, 4);
-        for (number, variable) in kernel.variables.iter().enumerate() {
-            let width = if self.forms.lines[number] { halves } else { padded };
-            let columns = variable.columns.as_ref().map_or(1, |c| u64::from(width(c.count)));
-            let at = self.take(columns * if variable.rows { rows } else { 1 }, 4);
-            self.variables.push(at);
+        self.variables = vec![0; kernel.variables.len()];
+        self.tiles = vec![0; kernel.tiles.len()];
+        self.place_operands(kernel, true);
+        if let Some(mut batch) = self.batch.take() {
+            self.bytes = batch.share(self.bytes);
+            batch.control = self.take(batch.words(), 4);
+            self.batch = Some(batch);
+            self.place_operands(kernel, false);
         }
-        let mut untiled = 0;
-        for (number, tile) in kernel.tiles.iter().enumerate() {
-            let fast = u64::from(padded(tile.fast.count));
-            let bytes = match (&tile.slow, self.forms.tiles[number]) {
-                (TileAxis::Rows, Form::Floats) => {
-                    untiled = untiled.max(rows * fast * 4);
-                    rows * fast * 4
-                }
-                (TileAxis::Span(slow), Form::Floats) => u64::from(slow.count) * u64::from(tile_stride(tile)) * 4,
-                (axis, form) => {
-                    let lines = match axis {
-                        TileAxis::Rows => rows,
-                        TileAxis::Span(slow) => u64::from(halves(slow.count)),
-                    };
-                    let bytes = lines * u64::from(halves(tile.fast.count)) * 2;
-                    if form == Form::Pairs {
-                        untiled = untiled.max(bytes);
-                    }
-                    bytes
-                }
-            };
-            let at = self.take(bytes, 1);
-            self.tiles.push(at);
-        }
-        self.untiled = self.take(untiled, 1);
         if self.forms.matrix() {
             let depth = kernel.variables.iter().filter_map(|v| v.columns.as_ref()).map(|c| halves(c.count)).max();
             self.first = self.take(rows * u64::from(depth.unwrap_or(0)), 2);
@@ -206,6 +192,53 @@ impl Scratch {
             let at = self.take(turned, 4);
             self.turned.push(at);
         }
+    }
+
+    /// Places variables and tiles: those that a block has to itself, which are all where there are no batches, or the others.
+    fn place_operands(&mut self, kernel: &Kernel, own: bool) {
+        let rows = u64::from(self.padded_rows);
+        let is_own = |owns: &dyn Fn(&Batch) -> bool, batch: &Option<Batch>| batch.as_ref().is_none_or(owns);
+        for (number, variable) in kernel.variables.iter().enumerate() {
+            if is_own(&|batch| batch.variables[number], &self.batch) != own {
+                continue;
+            }
+            let width = if self.forms.lines[number] { halves } else { padded };
+            let columns = variable.columns.as_ref().map_or(1, |c| u64::from(width(c.count)));
+            self.variables[number] = self.take(columns * if variable.rows { rows } else { 1 }, 4);
+        }
+        let mut untiled = 0;
+        for (number, tile) in kernel.tiles.iter().enumerate() {
+            let fast = u64::from(padded(tile.fast.count));
+            let bytes = match (&tile.slow, self.forms.tiles[number]) {
+                (TileAxis::Rows, Form::Floats) => {
+                    untiled = untiled.max(rows * fast * 4);
+                    rows * fast * 4
+                }
+                (TileAxis::Span(slow), Form::Floats) => u64::from(slow.count) * u64::from(tile_stride(tile)) * 4,
+                (axis, form) => {
+                    let lines = match axis {
+                        TileAxis::Rows => rows,
+                        TileAxis::Span(slow) => u64::from(halves(slow.count)),
+                    };
+                    let bytes = lines * u64::from(halves(tile.fast.count)) * 2;
+                    if form == Form::Pairs {
+                        untiled = untiled.max(bytes);
+                    }
+                    bytes
+                }
+            };
+            if is_own(&|_| tile.slow == TileAxis::Rows, &self.batch) == own {
+                self.tiles[number] = self.take(bytes, 1);
+            }
+        }
+        if self.batch.is_none() || !own {
+            self.untiled = self.take(untiled, 1);
+        }
+    }
+
+    /// Whether what is placed there is a block's own.
+    pub fn is_own(&self, base: u64) -> bool {
+        self.batch.as_ref().is_some_and(|batch| base < batch.own)
     }
 
     /// Where a list's scratch for sorting begins.

@@ -42,6 +42,8 @@ pub(super) struct Lower<'a, 'c> {
     pub scratch: Scratch,
     /// The thread's scratch memory.
     pub memory: Value<'c>,
+    /// The part of it that the block has to itself; see [`super::batch`].
+    pub own: Value<'c>,
     pub block: Block<'c>,
     pub loops: Vec<Open<'c>>,
     /// The variable that is rounded already for the next contraction of it in matrix registers.
@@ -65,7 +67,8 @@ impl<'a, 'c> Lower<'a, 'c> {
     /// Scratch memory at `base` bytes, element `index` (`i64`) of `size` bytes.
     pub fn at(&self, base: u64, index: Value<'c>, size: i64) -> Value<'c> {
         let e = self.e;
-        e.offset(self.memory, e.add(e.mul(index, e.i64(size)), e.i64(base as i64)))
+        let memory = if self.scratch.is_own(base) { self.own } else { self.memory };
+        e.offset(memory, e.add(e.mul(index, e.i64(size)), e.i64(base as i64)))
     }
     /// First value of a row axis in this block (`i32`).
     pub fn row_first(&self, axis: AxisName) -> Value<'c> {
@@ -156,7 +159,7 @@ impl<'a, 'c> Lower<'a, 'c> {
     }
 
     /// Coordinates of the block's rows, and which lie inside the sequence.
-    fn rows(&mut self) -> Result<(), EmitError> {
+    pub(super) fn rows(&mut self) -> Result<(), EmitError> {
         let e = self.e;
         let open = e.begin_loop(e.i32(0), e.i32(self.scratch.padded_rows as i32), 1, &[]);
         let row = e.imin(open.index, e.i32(self.scratch.rows as i32 - 1));
@@ -183,7 +186,7 @@ impl<'a, 'c> Lower<'a, 'c> {
         e.icmp(IntPredicate::NE, flag, e.i32(0))
     }
 
-    fn statements(&mut self, body: &[&'a Statement]) -> Result<(), EmitError> {
+    pub(super) fn statements(&mut self, body: &[&'a Statement]) -> Result<(), EmitError> {
         for (at, statement) in body.iter().enumerate() {
             match statement {
                 Statement::Online { score, max, scale, rescale } => {
@@ -241,7 +244,7 @@ impl<'a, 'c> Lower<'a, 'c> {
         let Some(walk) = &inner.walk else {
             let open = e.begin_loop(lo, hi, inner.tile.into(), &[]);
             let next = e.add(open.index, e.i32(inner.tile as i32));
-            self.iteration(inner, (open.index, next), (lo, hi), full)?;
+            self.iteration(inner, &self.ordered(&inner.body), (open.index, next), (lo, hi), full)?;
             e.end_loop(open, &[]);
             return Ok(());
         };
@@ -284,7 +287,7 @@ impl<'a, 'c> Lower<'a, 'c> {
         let reaches = e.icmp(IntPredicate::SGT, e.add(base, e.i32(inner.tile as i32)), lo);
         let meets = e.begin_if(e.and(reaches, e.icmp(IntPredicate::SLT, base, hi)));
         let next = next.unwrap_or_else(|| e.add(base, e.i32(inner.tile as i32)));
-        self.iteration(inner, (base, next), (lo, hi), full)?;
+        self.iteration(inner, &self.ordered(&inner.body), (base, next), (lo, hi), full)?;
         e.end_if(meets, &[]);
         e.end_loop(tiles, &[]);
         e.end_if(listed, &[]);
@@ -292,9 +295,11 @@ impl<'a, 'c> Lower<'a, 'c> {
         Ok(())
     }
 
-    fn iteration(
+    /// Statements of one iteration of a loop.
+    pub(super) fn iteration(
         &mut self,
         inner: &'a Loop,
+        body: &[&'a Statement],
         (base, next): (Value<'c>, Value<'c>),
         range: (Value<'c>, Value<'c>),
         full: Option<(Value<'c>, Value<'c>)>,
@@ -308,10 +313,9 @@ impl<'a, 'c> Lower<'a, 'c> {
             Statement::Fetch { tile } => Some(*tile),
             _ => None,
         };
-        let body = self.ordered(&inner.body);
         let fetches = body.iter().copied().filter_map(fetched).collect();
         self.loops.push(Open { axis: inner.axis, base, tile: inner.tile, range, masked, next, fetches });
-        let result = self.statements(&body);
+        let result = self.statements(body);
         self.loops.pop();
         result
     }
