@@ -223,6 +223,7 @@ fn function<'c>(
         own: memory,
         block,
         loops: Vec::new(),
+        only: None,
         borrowed: vec![None; kernel.tiles.len()],
         rounded: None,
     };

@@ -113,7 +113,14 @@ impl<'c> Lower<'_, 'c> {
         f: &mut dyn FnMut(&mut Self, Value<'c>) -> Result<(), EmitError>,
     ) -> Result<(), EmitError> {
         let e = self.e;
-        let open = e.begin_loop(e.i64(0), e.i64(self.scratch.padded_rows.into()), self.scratch.lanes.into(), &[]);
+        let (first, end) = match self.only {
+            Some(panel) => (panel, e.add(panel, e.i64(self.scratch.panel.into()))),
+            None => (e.i64(0), e.i64(self.scratch.padded_rows.into())),
+        };
+        if self.only.is_some() && self.vectors() == 1 {
+            return f(self, first);
+        }
+        let open = e.begin_loop(first, end, self.scratch.lanes.into(), &[]);
         f(self, open.index)?;
         e.end_loop(open, &[]);
         Ok(())
@@ -167,6 +174,9 @@ impl<'c> Lower<'_, 'c> {
     }
     /// Builds `f` for every panel (`i64`, its first row).
     pub(super) fn each_panel(&self, f: &mut dyn FnMut(Value<'c>) -> Result<(), EmitError>) -> Result<(), EmitError> {
+        if let Some(panel) = self.only {
+            return f(panel);
+        }
         let e = self.e;
         let open = e.begin_loop(e.i64(0), e.i64(self.scratch.padded_rows.into()), self.scratch.panel.into(), &[]);
         f(open.index)?;

@@ -46,6 +46,8 @@ pub(super) struct Lower<'a, 'c> {
     pub own: Value<'c>,
     pub block: Block<'c>,
     pub loops: Vec<Open<'c>>,
+    /// The panel (its first row, `i64`) that statements are built for; None: all of them.
+    pub only: Option<Value<'c>>,
     /// The variable that is rounded already for the next contraction of it in matrix registers.
     pub rounded: Option<Var>,
     /// Per tile of lines: where its registers are, if not in scratch memory.
@@ -186,17 +188,61 @@ impl<'a, 'c> Lower<'a, 'c> {
         e.icmp(IntPredicate::NE, flag, e.i32(0))
     }
 
-    pub(super) fn statements(&mut self, body: &[&'a Statement]) -> Result<(), EmitError> {
-        for (at, statement) in body.iter().enumerate() {
-            match statement {
-                Statement::Online { score, max, scale, rescale } => {
-                    let form = self.rounds_early(*score, &body[at + 1..]);
+    pub(super) fn statements(&mut self, mut body: &[&'a Statement]) -> Result<(), EmitError> {
+        while let Some((first, rest)) = body.split_first() {
+            body = match (self.panelwise(body), first) {
+                (count @ 2.., _) => {
+                    let (run, after) = body.split_at(count);
+                    self.panel_by_panel(run)?;
+                    after
+                }
+                (_, Statement::Online { score, max, scale, rescale }) => {
+                    let form = self.rounds_early(*score, rest);
                     self.online(*score, *max, *scale, rescale, form)?;
                     self.rounded = form.map(|_| *score);
+                    rest
                 }
-                other => self.statement(other)?,
-            }
+                _ => {
+                    self.statement(first)?;
+                    rest
+                }
+            };
         }
+        Ok(())
+    }
+    /// How many statements, the first of which is a contraction in matrix registers, can be done panel by panel.
+    fn panelwise(&self, body: &[&Statement]) -> usize {
+        let in_matrices = |tile: u32| self.scratch.forms.tiles.get(tile as usize).is_some_and(|f| *f != Form::Floats);
+        let several = self.scratch.padded_rows > self.scratch.panel && self.only.is_none();
+        let begins = matches!(body.first(), Some(Statement::Dot { b, .. }) if several && in_matrices(*b));
+        let follows = |statement: &&&Statement| match statement {
+            Statement::Dot { b, .. } => in_matrices(*b),
+            Statement::Set { var, .. } => {
+                let variable = self.kernel.variables.get(*var as usize);
+                variable.is_some_and(|v| v.rows && v.columns.is_some() && !self.scratch.forms.lines[*var as usize])
+            }
+            Statement::Mask { .. } | Statement::Reduce { .. } | Statement::Online { .. } => true,
+            _ => false,
+        };
+        if begins { 1 + body[1..].iter().take_while(follows).count() } else { 0 }
+    }
+    /// Statements on one panel after the other, so that what they pass on stays in the first-level cache. The first one,
+    /// a contraction, is a panel ahead: matrix registers work on it while vectors work on what came before.
+    fn panel_by_panel(&mut self, run: &[&'a Statement]) -> Result<(), EmitError> {
+        let e = self.e;
+        let Some((first, rest)) = run.split_first() else { return Ok(()) };
+        let (rows, panel) = (i64::from(self.scratch.padded_rows), i64::from(self.scratch.panel));
+        let open = e.begin_loop(e.i64(0), e.i64(rows + panel), panel, &[]);
+        let more = e.begin_if(e.icmp(IntPredicate::SLT, open.index, e.i64(rows)));
+        self.only = Some(open.index);
+        self.statement(first)?;
+        e.end_if(more, &[]);
+        let begun = e.begin_if(e.icmp(IntPredicate::SGT, open.index, e.i64(0)));
+        self.only = Some(e.sub(open.index, e.i64(panel)));
+        self.statements(rest)?;
+        e.end_if(begun, &[]);
+        e.end_loop(open, &[]);
+        self.only = None;
         Ok(())
     }
     fn statement(&mut self, statement: &'a Statement) -> Result<(), EmitError> {
