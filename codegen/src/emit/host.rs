@@ -226,6 +226,7 @@ fn function<'c>(
         only: None,
         borrowed: vec![None; kernel.tiles.len()],
         rounded: None,
+        summed: None,
     };
     let enter = |index| Block::enter(e, plan, kernel, words, index);
     if scratch.batch.is_some() {

@@ -2,13 +2,13 @@
 
 use super::EmitError;
 use super::element::Rows;
-use super::forms::Form;
+use super::forms::{Form, reads};
 use super::layout::padded;
 use super::lower::Lower;
 use super::math;
 use crate::emit::llvm::Value;
 use crate::emit::scalar::Evaluator;
-use crate::plan::{Span, Var};
+use crate::plan::{Span, Var, visit};
 use crate::term::Monoid;
 use egg::Id;
 use inkwell::FloatPredicate;
@@ -17,6 +17,22 @@ use inkwell::FloatPredicate;
 const PARTIALS: u32 = 4;
 /// Exponentials per iteration of a softmax: the loop itself then costs little beside them.
 const EXPONENTIALS: u32 = 4;
+
+/// In a softmax whose running maximum nobody reads it moves on only where it has grown by more than this, in powers of two: the
+/// sums that refer to it are then multiplied rarely.
+const SLACK: f32 = 8.0;
+
+/// An online softmax; see [`crate::plan::Statement::Online`].
+pub(super) struct Softmax<'r> {
+    pub score: Var,
+    pub max: Var,
+    pub scale: f64,
+    pub rescale: &'r [Var],
+    /// The form of the tile for whose contraction in matrix registers weights are rounded at once.
+    pub round: Option<Form>,
+    /// The variable that weights are summed up into at once.
+    pub sum: Option<Var>,
+}
 
 impl<'c> Lower<'_, 'c> {
     /// `var = expr` at every element.
@@ -254,54 +270,80 @@ impl<'c> Lower<'_, 'c> {
     }
 
     /// Online softmax; see [`crate::plan::Statement::Online`].
-    ///
-    /// Weights are rounded at once for a contraction in matrix registers with a tile of form `round`.
-    pub(super) fn online(
-        &mut self,
-        score: Var,
-        max: Var,
-        scale: f64,
-        rescale: &[Var],
-        round: Option<Form>,
-    ) -> Result<(), EmitError> {
+    pub(super) fn online(&mut self, softmax: &Softmax<'_>) -> Result<(), EmitError> {
         let e = self.e;
+        let Softmax { score, max, scale, rescale, round, sum } = *softmax;
         let Some(columns) = &self.variable(score)?.columns else {
             return Err(EmitError::Plan("a softmax of a variable without columns".into()));
         };
         let scale = e.f32(scale as f32);
+        let seen = self.is_read(max);
         self.each_panel(&mut |row| {
             let start = self.panel(score, row)?;
             let max_pointer = self.panel(max, row)?;
             let old = self.load_panel(max_pointer);
             let folded = self.fold_columns(Monoid::Max, start, columns.count);
-            let new: Vec<_> = old.iter().zip(&folded).map(|(a, b)| self.merge(Monoid::Max, *a, *b)).collect();
+            let new: Vec<_> = old
+                .iter()
+                .zip(&folded)
+                .map(|(old, folded)| {
+                    let new = self.merge(Monoid::Max, *old, *folded);
+                    // What nobody reads need not be the maximum: weights up to 2^SLACK are as precise.
+                    let grown = e.fmul(e.fsub(new, *old), scale);
+                    let moves = e.fcmp(FloatPredicate::UGT, grown, e.f32_like(new, SLACK));
+                    if seen { new } else { e.select(moves, new, *old) }
+                })
+                .collect();
             self.store_panel(&new, max_pointer);
             // A row that has seen nothing has maximum -inf; subtracting 0 instead keeps its scores at -inf, so 2^ gives 0.
             let base: Vec<_> = new
                 .iter()
                 .map(|m| {
                     let lowest = e.f32_like(*m, f32::NEG_INFINITY);
-                    e.select(e.fcmp(FloatPredicate::OEQ, *m, lowest), e.f32_like(*m, 0.0), *m)
+                    let base = e.fmul(*m, scale);
+                    e.select(e.fcmp(FloatPredicate::OEQ, *m, lowest), e.f32_like(*m, 0.0), base)
                 })
                 .collect();
             let together = [EXPONENTIALS / self.vectors(), 1].into_iter().find(|n| columns.count.is_multiple_of(*n));
             let together = together.unwrap_or(1);
-            let open = e.begin_loop(e.i64(0), e.i64(columns.count.into()), together.into(), &[]);
+            let partials = if sum.is_some() { together * self.vectors() } else { 0 };
+            let zero = e.f32_like(self.vector_type().const_zero(), 0.0);
+            let partials = vec![zero; partials as usize];
+            let open = e.begin_loop(e.i64(0), e.i64(columns.count.into()), together.into(), &partials);
             let pointer = e.offset(start, e.mul(open.index, e.i64(self.panel_bytes())));
+            let mut sums = open.carried.clone();
             for column in 0..i64::from(together) {
                 let pointer = e.offset(pointer, e.i64(column * self.panel_bytes()));
                 let mut weights = Vec::new();
-                for (s, m) in self.load_panel(pointer).iter().zip(&base) {
-                    weights.push(math::exp2(e, e.fmul(e.fsub(*s, *m), scale))?);
+                for (s, base) in self.load_panel(pointer).iter().zip(&base) {
+                    let exponent = e.multiply_add(*s, e.splat(scale, self.scratch.lanes), e.fneg(*base))?;
+                    weights.push(math::weight(e, exponent, round.is_some())?);
                 }
                 self.store_panel(&weights, pointer);
+                let own = sums.iter_mut().skip(column as usize * weights.len());
+                own.zip(&weights).for_each(|(sum, weight)| *sum = e.fadd(*sum, *weight));
             }
-            e.end_loop(open, &[]);
+            let sums = e.end_loop(open, &sums);
             if let Some(form) = round {
                 self.round_panel(score, row, form)?;
             }
-            self.rescale_panel(rescale, row, &old, &new, &base, scale)
+            self.rescale_panel(rescale, row, &old, &new, &base, scale)?;
+            let Some(sum) = sum else { return Ok(()) };
+            let pointer = self.panel(sum, row)?;
+            let mut total = self.load_panel(pointer);
+            let mut parts = sums.chunks(total.len());
+            let first = parts.next().map(<[_]>::to_vec).unwrap_or_default();
+            let whole = parts.fold(first, |a, b| a.iter().zip(b).map(|(a, b)| e.fadd(*a, *b)).collect());
+            total.iter_mut().zip(&whole).for_each(|(sum, own)| *sum = e.fadd(*sum, *own));
+            self.store_panel(&total, pointer);
+            Ok(())
         })
+    }
+    /// Whether any term of the kernel reads a variable.
+    fn is_read(&self, var: Var) -> bool {
+        let mut read = false;
+        visit::terms(self.kernel, &mut |id| read |= reads(self.plan, id, var));
+        read
     }
 
     /// Multiplies running sums by `2^(scale (old - new))` where the maximum of some row has moved.
@@ -324,7 +366,7 @@ impl<'c> Lower<'_, 'c> {
         let conditional = e.begin_if(moved);
         let mut factors = Vec::new();
         for (a, m) in old.iter().zip(base) {
-            factors.push(math::exp2(e, e.fmul(e.fsub(*a, *m), scale))?);
+            factors.push(math::exp2(e, e.fsub(e.fmul(*a, scale), *m))?);
         }
         for var in rescale {
             if self.scratch.forms.lines[*var as usize] {

@@ -1,6 +1,7 @@
 //! From the statements of a kernel to instructions: the block's prologue, loops, and who handles which statement.
 
 use super::EmitError;
+use super::assign::Softmax;
 use super::block::{Block, constant};
 use super::element::{Column, Element, Rows};
 use super::forms::{Form, reads_scratch};
@@ -10,7 +11,7 @@ use super::matrix::Registers;
 use crate::emit::llvm::{Emitter, Value};
 use crate::emit::scalar::{Evaluator, Facts};
 use crate::plan::{Kernel, Loop, Operand, Plan, Span, Statement, Var, Variable, Walk};
-use crate::term::AxisName;
+use crate::term::{AxisName, Monoid};
 use egg::Id;
 use inkwell::IntPredicate;
 
@@ -50,6 +51,8 @@ pub(super) struct Lower<'a, 'c> {
     pub only: Option<Value<'c>>,
     /// The variable that is rounded already for the next contraction of it in matrix registers.
     pub rounded: Option<Var>,
+    /// A sum that has its weights already: the variables of both.
+    pub summed: Option<(Var, Var)>,
     /// Per tile of lines: where its registers are, if not in scratch memory.
     pub borrowed: Vec<Option<Registers<'c>>>,
 }
@@ -197,9 +200,14 @@ impl<'a, 'c> Lower<'a, 'c> {
                     after
                 }
                 (_, Statement::Online { score, max, scale, rescale }) => {
-                    let form = self.rounds_early(*score, rest);
-                    self.online(*score, *max, *scale, rescale, form)?;
-                    self.rounded = form.map(|_| *score);
+                    let (round, sum) = (self.rounds_early(*score, rest), sums_early(*score, rest));
+                    self.online(&Softmax { score: *score, max: *max, scale: *scale, rescale, round, sum })?;
+                    self.rounded = round.map(|_| *score);
+                    self.summed = sum.map(|sum| (sum, *score));
+                    rest
+                }
+                (_, Statement::Reduce { var, from, .. }) if self.summed == Some((*var, *from)) => {
+                    self.summed = None;
                     rest
                 }
                 _ => {
@@ -267,7 +275,9 @@ impl<'a, 'c> Lower<'a, 'c> {
                 }
             }
             Statement::Reduce { var, from, monoid } => self.reduce(*var, *from, *monoid),
-            Statement::Online { score, max, scale, rescale } => self.online(*score, *max, *scale, rescale, None),
+            Statement::Online { score, max, scale, rescale } => {
+                self.online(&Softmax { score: *score, max: *max, scale: *scale, rescale, round: None, sum: None })
+            }
             Statement::Stage { stage, from, sum } => self.stage(*stage, *from, *sum),
             Statement::Insert { list, columns, score, force, among } => {
                 self.insert(*list, columns, *score, *force, *among)
@@ -407,4 +417,20 @@ impl<'a, 'c> Lower<'a, 'c> {
         }
         None
     }
+}
+
+/// The variable that weights are only summed up into later, so that it can be done as they are computed.
+fn sums_early(weights: Var, after: &[&Statement]) -> Option<Var> {
+    for (at, statement) in after.iter().enumerate() {
+        match statement {
+            Statement::Reduce { var, from, monoid: Monoid::Add } if *from == weights => {
+                // Nothing may read or write the sum in between: only contractions of other variables, which read no sums.
+                let other = |s: &&Statement| matches!(s, Statement::Dot { var: result, .. } if result != var);
+                return after[..at].iter().all(other).then_some(*var);
+            }
+            Statement::Dot { var, .. } if *var != weights => {}
+            _ => return None,
+        }
+    }
+    None
 }
