@@ -225,6 +225,7 @@ fn function<'c>(
         loops: Vec::new(),
         only: None,
         borrowed: vec![None; kernel.tiles.len()],
+        parity: None,
         rounded: None,
         summed: None,
     };

@@ -15,7 +15,7 @@ use super::forms::{reads, reads_scratch};
 use super::lower::Lower;
 use crate::emit::llvm::{Emitter, Value};
 use crate::emit::scalar::{Evaluator, Facts};
-use crate::plan::{Kernel, Loop, Operand, Plan, Statement, TileAxis, Walk};
+use crate::plan::{Kernel, Loop, Operand, Plan, Statement, TileAxis, Var, Walk};
 use crate::term::AxisName;
 use inkwell::IntPredicate;
 
@@ -37,6 +37,9 @@ pub(super) struct Batch {
     entries: u32,
     /// Per variable: whether it is alive outside of the loop, so that every block has its own.
     pub variables: Vec<bool>,
+    /// The variable that the first contraction of an iteration writes. It has two places, so that this contraction can be one
+    /// block ahead: matrix registers work on it while vectors work on what came before.
+    pub ahead: Option<Var>,
     /// Blocks.
     slots: u64,
     /// Bytes that a block has to itself.
@@ -79,8 +82,12 @@ impl Batch {
         }
         let outside = || kernel.body.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, s)| s);
         let alive = |var: u32| outside().any(|statement| mentions(plan, kernel, statement, var));
-        let variables = (0..kernel.variables.len()).map(|var| alive(var as u32)).collect();
-        Some(Batch { at, axis, entries: walk.count, variables, slots: 1, own: 0, control: 0 })
+        let variables: Vec<bool> = (0..kernel.variables.len()).map(|var| alive(var as u32)).collect();
+        let ahead = match inner.body.iter().find(|statement| !matches!(statement, Statement::Fetch { .. })) {
+            Some(Statement::Dot { var, accumulate: false, .. }) if !variables[*var as usize] => Some(*var),
+            _ => None,
+        };
+        Some(Batch { at, axis, entries: walk.count, variables, ahead, slots: 1, own: 0, control: 0 })
     }
 
     /// Given what a block has to itself, the bytes of all blocks.
@@ -178,6 +185,14 @@ impl<'a, 'c> Lower<'a, 'c> {
         self.own = e.offset(self.memory, e.mul(slot, e.i64(batch.own as i64)));
     }
 
+    /// The same for a block (`i64`) of those that have an entry.
+    fn enter_active(&mut self, base: &Block<'c>, batch: &Batch, block: Value<'c>) {
+        let e = self.e;
+        let slot = e.load(e.i32_type().into(), self.word(batch, Word::Active, block), 4);
+        self.enter(base, batch, e.to_i64(slot));
+        self.parity = Some(e.and(block, e.i64(1)));
+    }
+
     /// The address of a word of [`Batch::control`].
     fn word(&self, batch: &Batch, word: Word, index: Value<'c>) -> Value<'c> {
         let entries = batch.slots * (u64::from(batch.entries) + 1);
@@ -248,9 +263,18 @@ impl<'a, 'c> Lower<'a, 'c> {
             inner.body.iter().partition(|statement| matches!(statement, Statement::Fetch { .. }));
         self.block = base.clone();
         self.iteration(inner, &fetches, (start, after), (e.i32(0), self.length(inner.axis)?), None)?;
-        let blocks = e.begin_loop(e.i64(0), active, 1, &[]);
-        let slot = e.load(e.i32_type().into(), self.word(batch, Word::Active, blocks.index), 4);
-        self.enter(base, batch, e.to_i64(slot));
+        let (first, rest) = rest.split_at(usize::from(batch.ahead.is_some()));
+        let blocks = e.begin_loop(e.i64(0), e.add(active, e.i64(first.len() as i64)), 1, &[]);
+        let mut block = blocks.index;
+        if !first.is_empty() {
+            let more = e.begin_if(e.icmp(IntPredicate::SLT, block, active));
+            self.enter_active(base, batch, block);
+            self.iteration(inner, first, (start, after), (e.i32(0), self.length(inner.axis)?), None)?;
+            e.end_if(more, &[]);
+            block = e.sub(block, e.i64(1));
+        }
+        let begun = e.begin_if(e.icmp(IntPredicate::SGE, block, e.i64(0)));
+        self.enter_active(base, batch, block);
         let (lo, hi) = (self.block_value(inner.lo)?, self.block_value(inner.hi)?);
         let full = match inner.full {
             Some((first, end)) => Some((self.block_value(first)?, self.block_value(end)?)),
@@ -258,8 +282,9 @@ impl<'a, 'c> Lower<'a, 'c> {
         };
         let reaches = e.icmp(IntPredicate::SGT, e.add(start, e.i32(inner.tile as i32)), lo);
         let meets = e.begin_if(e.and(reaches, e.icmp(IntPredicate::SLT, start, hi)));
-        self.iteration(inner, &rest, (start, after), (lo, hi), full)?;
+        self.iteration(inner, rest, (start, after), (lo, hi), full)?;
         e.end_if(meets, &[]);
+        e.end_if(begun, &[]);
         e.end_loop(blocks, &[]);
         e.end_if(inside, &[]);
         e.end_loop(tiles, &[]);

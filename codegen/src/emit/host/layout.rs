@@ -67,6 +67,8 @@ pub(super) struct Scratch {
     pub configuration: u64,
     /// How several blocks are worked on together; what each of them has to itself comes first, block after block.
     pub batch: Option<Batch>,
+    /// From the first to the second place of the variable that has two (see [`Batch::ahead`]), in bytes; 0: none has.
+    pub second: u64,
     /// All of it.
     pub bytes: u64,
 }
@@ -137,6 +139,7 @@ impl Scratch {
             factors: 0,
             configuration: 0,
             batch: None,
+            second: 0,
             bytes: 0,
         };
         if scratch.forms.matrix() {
@@ -204,7 +207,11 @@ impl Scratch {
             }
             let width = if self.forms.lines[number] { halves } else { padded };
             let columns = variable.columns.as_ref().map_or(1, |c| u64::from(width(c.count)));
-            self.variables[number] = self.take(columns * if variable.rows { rows } else { 1 }, 4);
+            let elements = columns * if variable.rows { rows } else { 1 };
+            self.variables[number] = self.take(elements, 4);
+            if self.batch.as_ref().is_some_and(|batch| batch.ahead == Some(number as u32)) {
+                self.second = self.take(elements, 4) - self.variables[number];
+            }
         }
         let mut untiled = 0;
         for (number, tile) in kernel.tiles.iter().enumerate() {
@@ -234,6 +241,12 @@ impl Scratch {
         if self.batch.is_none() || !own {
             self.untiled = self.take(untiled, 1);
         }
+    }
+
+    /// Where the variable with two places begins.
+    pub fn ahead(&self) -> u64 {
+        let number = self.batch.as_ref().and_then(|batch| batch.ahead);
+        number.and_then(|number| self.variables.get(number as usize)).copied().unwrap_or(0)
     }
 
     /// Whether what is placed there is a block's own.

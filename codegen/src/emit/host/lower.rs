@@ -49,6 +49,8 @@ pub(super) struct Lower<'a, 'c> {
     pub loops: Vec<Open<'c>>,
     /// The panel (its first row, `i64`) that statements are built for; None: all of them.
     pub only: Option<Value<'c>>,
+    /// Which place of the variable that has two is meant (`i64`, 0 or 1).
+    pub parity: Option<Value<'c>>,
     /// The variable that is rounded already for the next contraction of it in matrix registers.
     pub rounded: Option<Var>,
     /// A sum that has its weights already: the variables of both.
@@ -73,7 +75,13 @@ impl<'a, 'c> Lower<'a, 'c> {
     pub fn at(&self, base: u64, index: Value<'c>, size: i64) -> Value<'c> {
         let e = self.e;
         let memory = if self.scratch.is_own(base) { self.own } else { self.memory };
-        e.offset(memory, e.add(e.mul(index, e.i64(size)), e.i64(base as i64)))
+        let start = match self.parity {
+            Some(parity) if self.scratch.second > 0 && base == self.scratch.ahead() => {
+                e.add(e.mul(parity, e.i64(self.scratch.second as i64)), e.i64(base as i64))
+            }
+            _ => e.i64(base as i64),
+        };
+        e.offset(memory, e.add(e.mul(index, e.i64(size)), start))
     }
     /// First value of a row axis in this block (`i32`).
     pub fn row_first(&self, axis: AxisName) -> Value<'c> {
