@@ -2,13 +2,13 @@
 
 use super::EmitError;
 use super::element::Rows;
-use super::forms::{Form, reads};
+use super::forms::Form;
 use super::layout::padded;
 use super::lower::Lower;
 use super::math;
 use crate::emit::llvm::Value;
 use crate::emit::scalar::Evaluator;
-use crate::plan::{Span, Var, visit};
+use crate::plan::{Span, Var};
 use crate::term::Monoid;
 use egg::Id;
 use inkwell::FloatPredicate;
@@ -17,10 +17,6 @@ use inkwell::FloatPredicate;
 const PARTIALS: u32 = 4;
 /// Exponentials per iteration of a softmax: the loop itself then costs little beside them.
 const EXPONENTIALS: u32 = 4;
-
-/// In a softmax whose running maximum nobody reads it moves on only where it has grown by more than this, in powers of two: the
-/// sums that refer to it are then multiplied rarely.
-const SLACK: f32 = 8.0;
 
 /// An online softmax; see [`crate::plan::Statement::Online`].
 pub(super) struct Softmax<'r> {
@@ -277,31 +273,19 @@ impl<'c> Lower<'_, 'c> {
             return Err(EmitError::Plan("a softmax of a variable without columns".into()));
         };
         let scale = e.f32(scale as f32);
-        let seen = self.is_read(max);
         self.each_panel(&mut |row| {
             let start = self.panel(score, row)?;
             let max_pointer = self.panel(max, row)?;
             let old = self.load_panel(max_pointer);
             let folded = self.fold_columns(Monoid::Max, start, columns.count);
-            let new: Vec<_> = old
-                .iter()
-                .zip(&folded)
-                .map(|(old, folded)| {
-                    let new = self.merge(Monoid::Max, *old, *folded);
-                    // What nobody reads need not be the maximum: weights up to 2^SLACK are as precise.
-                    let grown = e.fmul(e.fsub(new, *old), scale);
-                    let moves = e.fcmp(FloatPredicate::UGT, grown, e.f32_like(new, SLACK));
-                    if seen { new } else { e.select(moves, new, *old) }
-                })
-                .collect();
+            let new: Vec<_> = old.iter().zip(&folded).map(|(a, b)| self.merge(Monoid::Max, *a, *b)).collect();
             self.store_panel(&new, max_pointer);
             // A row that has seen nothing has maximum -inf; subtracting 0 instead keeps its scores at -inf, so 2^ gives 0.
             let base: Vec<_> = new
                 .iter()
                 .map(|m| {
                     let lowest = e.f32_like(*m, f32::NEG_INFINITY);
-                    let base = e.fmul(*m, scale);
-                    e.select(e.fcmp(FloatPredicate::OEQ, *m, lowest), e.f32_like(*m, 0.0), base)
+                    e.select(e.fcmp(FloatPredicate::OEQ, *m, lowest), e.f32_like(*m, 0.0), *m)
                 })
                 .collect();
             let together = [EXPONENTIALS / self.vectors(), 1].into_iter().find(|n| columns.count.is_multiple_of(*n));
@@ -316,8 +300,7 @@ impl<'c> Lower<'_, 'c> {
                 let pointer = e.offset(pointer, e.i64(column * self.panel_bytes()));
                 let mut weights = Vec::new();
                 for (s, base) in self.load_panel(pointer).iter().zip(&base) {
-                    let exponent = e.multiply_add(*s, e.splat(scale, self.scratch.lanes), e.fneg(*base))?;
-                    weights.push(math::weight(e, exponent, round.is_some())?);
+                    weights.push(math::weight(e, e.fmul(e.fsub(*s, *base), scale), round.is_some())?);
                 }
                 self.store_panel(&weights, pointer);
                 let own = sums.iter_mut().skip(column as usize * weights.len());
@@ -339,13 +322,6 @@ impl<'c> Lower<'_, 'c> {
             Ok(())
         })
     }
-    /// Whether any term of the kernel reads a variable.
-    fn is_read(&self, var: Var) -> bool {
-        let mut read = false;
-        visit::terms(self.kernel, &mut |id| read |= reads(self.plan, id, var));
-        read
-    }
-
     /// Multiplies running sums by `2^(scale (old - new))` where the maximum of some row has moved.
     fn rescale_panel(
         &self,
@@ -366,7 +342,7 @@ impl<'c> Lower<'_, 'c> {
         let conditional = e.begin_if(moved);
         let mut factors = Vec::new();
         for (a, m) in old.iter().zip(base) {
-            factors.push(math::exp2(e, e.fsub(e.fmul(*a, scale), *m))?);
+            factors.push(math::exp2(e, e.fmul(e.fsub(*a, *m), scale))?);
         }
         for var in rescale {
             if self.scratch.forms.lines[*var as usize] {

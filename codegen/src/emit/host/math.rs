@@ -51,7 +51,7 @@ pub(super) fn exp2<'c>(e: &Emitter<'c>, x: Value<'c>) -> Result<Value<'c>, EmitE
     Ok(e.fmul(mantissa, power))
 }
 
-/// 2^x for the weights of a softmax, x being at most a few powers of two; 0 at -inf. `short`: the weights are rounded to bf16
+/// 2^x for the weights of a softmax, x being at most 0; 0 at -inf. `short`: the weights are rounded to bf16
 /// afterwards, for which a shorter polynomial does.
 pub(super) fn weight<'c>(e: &Emitter<'c>, x: Value<'c>, short: bool) -> Result<Value<'c>, EmitError> {
     if e.lanes(x) < 16 {
@@ -59,8 +59,7 @@ pub(super) fn weight<'c>(e: &Emitter<'c>, x: Value<'c>, short: bool) -> Result<V
     }
     // AVX-512 splits off the integer part, and multiplies by its power of two, in one instruction each.
     let (zero, all, nearest) = (e.f32_like(x, 0.0), e.context.i16_type().const_all_ones().into(), e.i32(4));
-    let fraction =
-        e.intrinsic_value("llvm.x86.avx512.mask.reduce.ps.512", &[], &[x, e.i32(9), zero, all, nearest])?;
+    let fraction = e.intrinsic_value("llvm.x86.avx512.mask.reduce.ps.512", &[], &[x, e.i32(9), zero, all, nearest])?;
     let slope = polynomial(e, if short { &EXP2_SHORT } else { &EXP2_UP }, fraction)?;
     let mantissa = e.multiply_add(slope, fraction, e.f32_like(x, 1.0))?;
     e.intrinsic_value("llvm.x86.avx512.mask.scalef.ps.512", &[], &[mantissa, x, zero, all, nearest])
