@@ -18,8 +18,6 @@ use crate::term::{AxisName, Type};
 const UNROLL: u32 = 8;
 /// Bytes of a cache line on x86-64; aarch64 has lines of 64 or 128.
 const CACHE_LINE: usize = 64;
-/// Bytes per prefetch where lines follow each other: a processor of this kind brings lines to its second-level cache in pairs.
-const PAIR_OF_LINES: usize = 128;
 
 impl<'a, 'c> Lower<'a, 'c> {
     /// Evaluates a tile's elements. Their f32 values are kept: nothing is rounded to the tile's type.
@@ -157,8 +155,7 @@ impl<'a, 'c> Lower<'a, 'c> {
     fn prefetch_line(&self, first: Value<'c>, count: u32, dtype: Type) -> Result<(), EmitError> {
         let e = self.e;
         let bytes = i64::from(count) * dtype.bytes() as i64;
-        let step = if self.scratch.forms.matrix() { PAIR_OF_LINES } else { CACHE_LINE };
-        for line in (0..bytes).step_by(step) {
+        for line in (0..bytes).step_by(CACHE_LINE) {
             e.prefetch(e.offset(first, e.i64(line)))?;
         }
         Ok(())

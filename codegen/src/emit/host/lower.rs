@@ -15,6 +15,9 @@ use crate::term::{AxisName, Monoid};
 use egg::Id;
 use inkwell::IntPredicate;
 
+/// Vectors of a row per iteration, where kernels have matrix registers.
+const VECTORS: i64 = 4;
+
 /// A loop whose body is being built.
 pub(super) struct Open<'c> {
     /// The axis that it walks.
@@ -160,8 +163,14 @@ impl<'a, 'c> Lower<'a, 'c> {
                 (e.and(valid, e.i64(-lanes)), valid)
             }
         };
-        let open = e.begin_loop(e.i64(0), whole, lanes, &[]);
-        f(Column { loose: false, ..self.column(span, open.index) }, self.scratch.lanes)?;
+        // What the vectors of a row have in common is computed once for several of them.
+        let together = if self.scratch.forms.matrix() && !self.loose(span) { VECTORS } else { 1 };
+        let together = if (count / lanes) % together == 0 { together } else { 1 };
+        let open = e.begin_loop(e.i64(0), whole, lanes * together, &[]);
+        for vector in 0..together {
+            let at = e.add(open.index, e.i64(vector * lanes));
+            f(Column { loose: false, ..self.column(span, at) }, self.scratch.lanes)?;
+        }
         e.end_loop(open, &[]);
         if self.loose(span) || count % lanes != 0 {
             let open = e.begin_loop(whole, valid, 1, &[]);
