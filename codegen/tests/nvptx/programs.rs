@@ -98,7 +98,7 @@ fn check_variants(
                 inputs = inputs.cumulative(*axis, cumulative(own));
             }
             let limit = if program.element == DType::F32 { 1e-4 } else { 5e-3 };
-            judge(&program, &variant.plan, inputs, &found, limit, &format!("{target}, {}, {lengths:?}", variant.label));
+            judge(program, &variant.plan, inputs, &found, limit, &format!("{target}, {}, {lengths:?}", variant.label));
         }
     }
 }
