@@ -33,8 +33,13 @@ fn detect() -> Vec<HostIsa> {
 fn has_amx_bf16() -> bool {
     const BF16: u32 = 1 << 22;
     const TILE: u32 = 1 << 24;
-    let highest = std::arch::x86_64::__get_cpuid_max(0).0;
-    highest >= 7 && std::arch::x86_64::__cpuid_count(7, 0).edx & (BF16 | TILE) == BF16 | TILE
+    // SAFETY: every x86-64 processor has the instruction. The functions are safe in later versions of Rust than the oldest one.
+    #[allow(unused_unsafe)]
+    let edx = unsafe {
+        let highest = std::arch::x86_64::__get_cpuid_max(0).0;
+        if highest >= 7 { std::arch::x86_64::__cpuid_count(7, 0).edx } else { 0 }
+    };
+    edx & (BF16 | TILE) == BF16 | TILE
 }
 
 /// Asks Linux to save the tile registers of this process (`arch_prctl(2)`). Refused by kernels that do not know them, and where a

@@ -127,3 +127,38 @@ impl Gathered {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `[s = 5, g = 3, d = 2]`, with a gap after every row of the caller's memory.
+    #[test]
+    fn rows_of_a_head_become_neighbours() {
+        let (rows, heads, width) = (5, 3, 2);
+        let data: Vec<f32> = (0..rows * heads * 4).map(|n| n as f32).collect();
+        let view = View::host(&data, &[rows, heads, width]).strides(&[12, 4, 1]);
+        let mut copy = Gathered {
+            parameter: 0,
+            axis: 0,
+            shape: vec![rows, heads, width],
+            row_bytes: width * 4,
+            element_bytes: 4,
+            memory: crate::plan::host_memory(rows * heads * width * 4).expect("memory"),
+            strides: vec![2, 10],
+        };
+        assert!(!copy.is_needless(&view));
+        // SAFETY: the view has the copy's shape.
+        unsafe { copy.copy(&view) };
+        let (address, strides) = copy.place();
+        assert_eq!(strides, [2, 10]);
+        for (s, g, d) in (0..rows).flat_map(|s| (0..heads).flat_map(move |g| (0..width).map(move |d| (s, g, d)))) {
+            // SAFETY: inside the copy.
+            let found = unsafe { *(address as *const f32).add(g * 10 + s * 2 + d) };
+            assert_eq!(found, data[s * 12 + g * 4 + d]);
+        }
+        let adjacent = vec![0f32; rows * heads * width];
+        let adjacent = View::host(&adjacent, &[rows, heads, width]).strides(&[2, 10, 1]);
+        assert!(copy.is_needless(&adjacent));
+    }
+}

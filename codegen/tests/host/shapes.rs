@@ -287,3 +287,12 @@ fn rows_that_see_nothing() {
     let code = Code::new(program(&source("c", true), f32s(Settings::default())));
     code.random(&[31, 1, 0, 40], 1e-5);
 }
+
+/// Arguments may have another type than the program's elements: none is rounded, whatever the instruction set.
+#[test]
+fn arguments_in_f32_among_sixteen_bits() {
+    let text = "kernel window(q: f32[t, g = 2, d = 32], k: f32[s, g, d], v: f32[s, g, e = 16]) -> o: f32[t, g, e] {
+        attend(q, k, v, s <= pos(t) && pos(t) < s + 8)
+    }";
+    Code::new(program(text, Settings::default().element(DType::Bf16))).random(&[50, 3], 1e-5);
+}

@@ -15,7 +15,7 @@
 //! Every contraction of a tile is done in the same way, so that the tile has one form.
 
 use super::isa::Isa;
-use crate::plan::{Kernel, Layout, Operand, Plan, Span, Statement, TileAxis, Variable, visit};
+use crate::plan::{Kernel, Layout, Operand, Plan, Span, Statement, Tile, TileAxis, Variable, visit};
 use crate::term::{Term, Type};
 use egg::{Id, Language};
 
@@ -63,7 +63,8 @@ impl Forms {
             return forms;
         }
         let contractions = contractions(kernel);
-        let mut tiles: Vec<bool> = kernel.tiles.iter().map(|tile| tile.dtype == Type::Bf16).collect();
+        let halves = |tile: &Tile| tile.dtype == Type::Bf16 && reads_halves(plan, tile.element);
+        let mut tiles: Vec<bool> = kernel.tiles.iter().map(halves).collect();
         let mut lines: Vec<bool> = (0..kernel.variables.len()).map(|var| accumulates(plan, kernel, var)).collect();
         // What one contraction cannot have, others over the same tiles and variables cannot have either.
         loop {
@@ -175,6 +176,21 @@ fn accumulates(plan: &Plan, kernel: &Kernel, var: usize) -> bool {
         };
     });
     only
+}
+
+/// Whether a term reads no reals but bf16: a program whose elements are bf16 may have arguments in f32, which are not to be rounded.
+fn reads_halves(plan: &Plan, root: Id) -> bool {
+    let mut stack = vec![root];
+    while let Some(id) = stack.pop() {
+        if let Term::Load(parts) = &plan.terms[id]
+            && let Some(Term::Tensor(tensor)) = parts.first().map(|id| &plan.terms[*id])
+            && plan.buffers.iter().any(|b| b.name == *tensor && !matches!(b.dtype, Type::Bf16 | Type::I32))
+        {
+            return false;
+        }
+        stack.extend(plan.terms[id].children());
+    }
+    true
 }
 
 /// Whether a term reads a variable.

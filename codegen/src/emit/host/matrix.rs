@@ -34,6 +34,18 @@ struct Registers<'c> {
     across: Value<'c>,
 }
 
+/// One panel's part of a contraction.
+#[derive(Clone, Copy)]
+struct Panel<'c> {
+    first: Registers<'c>,
+    second: Registers<'c>,
+    result: Registers<'c>,
+    /// The form of the second factor.
+    form: Form,
+    depth: u32,
+    accumulate: bool,
+}
+
 /// Sets all matrix registers to 16 lines of 64 bytes.
 pub(super) fn configure<'c>(e: &Emitter<'c>, place: Value<'c>) -> Result<(), EmitError> {
     // Byte 0 is the palette; bytes per line from byte 16 on, as 16-bit numbers; lines from byte 48 on.
@@ -88,15 +100,16 @@ impl<'c> Lower<'_, 'c> {
                 }
             };
             let result = self.sums(var, row, form, columns.count)?;
+            let panel = Panel { first, second, result, form, depth: depth.count, accumulate };
             let whole = count / SUMS;
             if whole > 0 {
                 let open = e.begin_loop(e.i64(0), e.i64(whole.into()), 1, &[]);
-                self.products(SUMS, open.index, depth.count, first, second, result, form, accumulate)?;
+                self.products(SUMS, open.index, panel)?;
                 e.end_loop(open, &[]);
             }
             match count % SUMS {
                 0 => Ok(()),
-                rest => self.products(rest, e.i64(whole.into()), depth.count, first, second, result, form, accumulate),
+                rest => self.products(rest, e.i64(whole.into()), panel),
             }
         })
     }
@@ -146,19 +159,9 @@ impl<'c> Lower<'_, 'c> {
     }
 
     /// `count` registers of sums, those of group `group` (of [`SUMS`] each), over the whole depth.
-    #[allow(clippy::too_many_arguments)]
-    fn products(
-        &self,
-        count: u32,
-        group: Value<'c>,
-        depth: u32,
-        first: Registers<'c>,
-        second: Registers<'c>,
-        result: Registers<'c>,
-        form: Form,
-        accumulate: bool,
-    ) -> Result<(), EmitError> {
+    fn products(&self, count: u32, group: Value<'c>, panel: Panel<'c>) -> Result<(), EmitError> {
         let e = self.e;
+        let Panel { first, second, result, form, depth, accumulate } = panel;
         let skip = e.mul(group, e.i64(SUMS.into()));
         let across = |registers: Registers<'c>, i: u32| {
             e.offset(registers.start, e.mul(e.add(skip, e.i64(i.into())), registers.across))
