@@ -249,7 +249,7 @@ fn store(
     reduce: Option<(crate::code::AtomicOp, Option<Type>)>,
 ) {
     let from = warp.addresses(from)[lane] & !SHARED_WINDOW;
-    let mut runs = Vec::new();
+    let (mut runs, mut beyond) = (Vec::new(), Vec::new());
     let mut element = None;
     let (total, align) = match shape {
         BulkShape::Linear { global, bytes } => {
@@ -289,6 +289,11 @@ fn store(
                     runs.push((swizzled(base + offset, mask) - base, address, length));
                 }
             });
+            if reduce.is_some() && map.element.bytes() == 2 {
+                map.each_element_past_end(&start, |offset, address| {
+                    beyond.push((swizzled(base + offset, mask) - base, address));
+                });
+            }
             (map.tile_bytes(), 128)
         }
     };
@@ -298,11 +303,13 @@ fn store(
         m.hold(block, base, total);
     }
     let runs = runs.into_iter().map(|(offset, address, length)| (base + offset, address, length)).collect();
+    let beyond = beyond.into_iter().map(|(offset, address)| (base + offset, address)).collect();
     warp.drains.pending.push(Drain {
         lane: lane as u8,
         group: OPEN,
         source: vec![(block, base, total)],
         runs,
+        beyond,
         block,
         reduce: reduce.map(|(op, ty)| (op, ty.or(element).unwrap_or(Type::U32))),
         line: cx.line,
@@ -386,6 +393,7 @@ pub(super) fn wait(m: &mut Machine<'_>, warp: &mut Warp, cx: Cx, mask: u32, left
                 group: OPEN,
                 source: Vec::new(),
                 runs: Vec::new(),
+                beyond: Vec::new(),
                 block: cx.block,
                 reduce: None,
                 line: cx.line,
