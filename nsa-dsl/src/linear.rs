@@ -149,9 +149,10 @@ impl<'a> Prover<'a> {
             Expr::Axis(_) | Expr::Len(_) if k > 0 => vec![vec![rest]],
             Expr::Axis(axis) => vec![vec![rest.plus(&self.extent((self.axes)(axis)?, axis)?.offset(-1)?, k)?]],
             Expr::IntBin(IntBin::Div, x, c) => {
-                // c q <= x < c (q + 1) for q = x / c: the whole form times c.
+                // c q <= x < c (q + 1) for q = x / c: the whole form times c. An integer is not negative if c times it is
+                // more than -c.
                 let c = self.arena.as_int(c).filter(|&c| c > 0)?;
-                let scaled = Linear::default().plus(&rest, c)?;
+                let scaled = Linear::default().plus(&rest, c)?.offset(c - 1)?;
                 let x = of(x)?;
                 if k < 0 {
                     vec![vec![scaled.plus(&x, k)?]]

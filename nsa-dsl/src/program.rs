@@ -21,6 +21,7 @@
 //!   compared); an index read from data (`Member`, gathers) is in range by the caller's contract, -1 meaning "none".
 
 use crate::source::Span;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Index of an axis in [`Program::axes`].
@@ -331,6 +332,26 @@ impl Program {
     /// The expression with this id.
     pub fn expr(&self, id: ExprId) -> &Expr {
         &self.exprs[id.0 as usize]
+    }
+    /// Other expressions, and where those of before are among them.
+    pub(crate) fn move_exprs(&mut self, exprs: Vec<Expr>, moved: &HashMap<ExprId, ExprId>) {
+        self.exprs = exprs;
+        for axis in &mut self.axes {
+            if let Extent::Derived(extent) = &mut axis.extent {
+                *extent = moved[extent];
+            }
+        }
+        for tensor in &mut self.tensors {
+            match &mut tensor.source {
+                Source::Param => {}
+                Source::Value(root) => *root = moved[root],
+                Source::Top(top) => {
+                    top.score = moved[&top.score];
+                    top.force = top.force.map(|force| moved[&force]);
+                    top.among = top.among.map(|among| moved[&among]);
+                }
+            }
+        }
     }
     /// Whether an expression is an integer (else it is floating or a condition).
     pub fn is_integer(&self, id: ExprId) -> bool {

@@ -1,4 +1,7 @@
 //! Every affine index stays inside its tensor, whatever the lengths are: proved, or an error.
+//!
+//! Kernels evaluate tiles, and leave out afterwards what a condition excludes. So an index that only a condition of the
+//! program keeps inside is noted, for [`super::clamp`].
 
 use super::Checker;
 use crate::diagnostic::Diagnostic;
@@ -14,14 +17,36 @@ struct Walk {
     safe: HashSet<ExprId>,
     visits: usize,
     failures: Vec<(ExprId, usize, TensorId, bool, usize)>,
+    guarded: Guarded,
+}
+
+/// Loads and the places of their indices that are inside only where the program's conditions hold.
+pub(super) type Guarded = HashSet<(ExprId, usize)>;
+
+/// Forms that are not negative.
+#[derive(Clone)]
+struct Facts {
+    /// Wherever values along the axes are looked at.
+    shapes: Vec<Linear>,
+    /// Those, and what conditions of the program say.
+    all: Vec<Linear>,
+}
+
+impl Facts {
+    fn shape(&mut self, fact: Option<Linear>) {
+        for list in [&mut self.shapes, &mut self.all] {
+            list.extend(fact.clone().filter(|fact| !list.contains(fact)));
+        }
+    }
 }
 
 impl Checker<'_> {
     /// Checks all loads of all definitions.
-    pub(super) fn check_bounds(&mut self) {
-        let mut walk = Walk { safe: HashSet::new(), visits: 0, failures: vec![] };
+    pub(super) fn check_bounds(&mut self) -> Guarded {
+        let mut walk = Walk { safe: HashSet::new(), visits: 0, failures: vec![], guarded: Guarded::new() };
         for (number, tensor) in self.tensors.iter().enumerate() {
-            let mut facts = self.given();
+            let given = self.given();
+            let mut facts = Facts { shapes: given.clone(), all: given };
             let roots: Vec<(ExprId, Option<ExprId>)> = match &tensor.source {
                 Source::Param => continue,
                 Source::Value(root) => vec![(*root, None)],
@@ -38,7 +63,7 @@ impl Checker<'_> {
             for (root, condition) in roots {
                 let mut facts = facts.clone();
                 if let Some(condition) = condition {
-                    self.assume(condition, &mut facts);
+                    self.assume(condition, &mut facts.all);
                 }
                 self.walk(root, &facts, number, &mut walk);
             }
@@ -49,6 +74,7 @@ impl Checker<'_> {
         for (load, place, tensor, above, number) in walk.failures {
             self.report_failure(load, place, tensor, above, number);
         }
+        walk.guarded
     }
 
     /// What holds everywhere: no more queries than keys where `pos` was taken.
@@ -58,14 +84,13 @@ impl Checker<'_> {
     }
 
     /// An axis has at least one value where something is evaluated for it.
-    fn assume_axis(&self, axis: AxisId, facts: &mut Vec<Linear>) {
+    fn assume_axis(&self, axis: AxisId, facts: &mut Facts) {
         let len = match &self.axes[axis.0 as usize].extent {
             Some(Extent::Runtime) => self.arena.find(&Expr::Len(axis)),
             Some(Extent::Derived(extent)) => Some(*extent),
             _ => None,
         };
-        let fact = len.and_then(|len| Linear::of(&self.arena, len)?.offset(-1));
-        facts.extend(fact.filter(|fact| !facts.contains(fact)));
+        facts.shape(len.and_then(|len| Linear::of(&self.arena, len)?.offset(-1)));
     }
 
     /// What a condition says about integers.
@@ -122,7 +147,7 @@ impl Checker<'_> {
     }
 
     /// Checks an expression where `facts` hold; true if it would be safe without any condition of the program's.
-    fn walk(&self, expr: ExprId, facts: &[Linear], number: usize, walk: &mut Walk) -> bool {
+    fn walk(&self, expr: ExprId, facts: &Facts, number: usize, walk: &mut Walk) -> bool {
         if walk.safe.contains(&expr) {
             return true;
         }
@@ -132,33 +157,33 @@ impl Checker<'_> {
         walk.visits += 1;
         let safe = match self.arena.get(expr) {
             Expr::Fold { axis, guard, body, .. } => {
-                let mut inner = facts.to_vec();
+                let mut inner = facts.clone();
                 self.assume_axis(*axis, &mut inner);
                 let mut safe = true;
                 if let Some(guard) = guard {
                     safe = self.walk(*guard, &inner, number, walk);
-                    self.assume(*guard, &mut inner);
+                    self.assume(*guard, &mut inner.all);
                 }
                 self.walk(*body, &inner, number, walk) && safe
             }
             Expr::Select(p, a, b) => {
                 let safe = self.walk(*p, facts, number, walk);
-                let mut yes = facts.to_vec();
-                self.assume(*p, &mut yes);
-                let mut no = facts.to_vec();
+                let mut yes = facts.clone();
+                self.assume(*p, &mut yes.all);
+                let mut no = facts.clone();
                 if let Some(not) = self.arena.find(&Expr::Not(*p)) {
-                    self.assume(not, &mut no);
+                    self.assume(not, &mut no.all);
                 } else if let Expr::Compare(op @ (Compare::Lt | Compare::Le), a, b) = *self.arena.get(*p) {
                     let slack = if op == Compare::Lt { 0 } else { -1 };
-                    no.extend(self.difference(a, b).and_then(|form| form.offset(slack)));
+                    no.all.extend(self.difference(a, b).and_then(|form| form.offset(slack)));
                 }
                 let safe = self.walk(*a, &yes, number, walk) && safe;
                 self.walk(*b, &no, number, walk) && safe
             }
             Expr::And(a, b) => {
                 let safe = self.walk(*a, facts, number, walk);
-                let mut both = facts.to_vec();
-                self.assume(*a, &mut both);
+                let mut both = facts.clone();
+                self.assume(*a, &mut both.all);
                 self.walk(*b, &both, number, walk) && safe
             }
             Expr::Load(tensor, index) => self.load(expr, *tensor, index, facts, number, walk),
@@ -183,7 +208,7 @@ impl Checker<'_> {
         expr: ExprId,
         tensor: TensorId,
         index: &[ExprId],
-        facts: &[Linear],
+        facts: &Facts,
         number: usize,
         walk: &mut Walk,
     ) -> bool {
@@ -212,7 +237,11 @@ impl Checker<'_> {
                 }
                 // Lengths that are not zero depend on where the expression stands, but so does every use of it.
                 safe = false;
-                if !Prover::new(&self.arena, &extents, facts).nonnegative(&form) {
+                if Prover::new(&self.arena, &extents, &facts.shapes).nonnegative(&form) {
+                    continue;
+                }
+                walk.guarded.insert((expr, place));
+                if !Prover::new(&self.arena, &extents, &facts.all).nonnegative(&form) {
                     let failure = (expr, place, tensor, above, number);
                     if !walk.failures.contains(&failure) {
                         walk.failures.push(failure);

@@ -3,6 +3,7 @@
 mod bounds;
 mod builtin;
 mod call;
+mod clamp;
 mod expression;
 mod extent;
 mod fold;
@@ -212,10 +213,9 @@ impl<'a> Checker<'a> {
             );
             return Err(Failed);
         };
-        let results = self.kernel(kernel);
+        let results = self.kernel(kernel)?;
         self.unused_overrides();
-        let results = results?;
-        self.check_bounds();
+        let guarded = self.check_bounds();
         if !self.diagnostics.is_empty() {
             return Err(Failed);
         }
@@ -239,6 +239,10 @@ impl<'a> Checker<'a> {
                 origin: Origin::default(),
             },
         };
+        if clamp::add(&mut program, &guarded).is_none() {
+            self.report(Diagnostic::without_place("the program is too large for its indices to be clamped"));
+            return Err(Failed);
+        }
         sequence::add(&mut program);
         Ok(program)
     }

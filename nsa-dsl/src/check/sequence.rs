@@ -37,12 +37,7 @@ pub(super) fn add(program: &mut Program) {
         };
         moved.insert(ExprId(old as u32), new);
     }
-    program.exprs = exprs;
-    for axis in &mut program.axes {
-        if let Extent::Derived(extent) = &mut axis.extent {
-            *extent = moved[extent];
-        }
-    }
+    program.move_exprs(exprs, &moved);
     let taken = |name: &str| program.axes.iter().any(|axis| axis.name == name);
     let name = std::iter::once(NAME.to_string()).chain((1..).map(|n| format!("{NAME}_{n}"))).find(|name| !taken(name));
     let sequence = AxisId(program.axes.len() as u32);
@@ -50,15 +45,6 @@ pub(super) fn add(program: &mut Program) {
     for (tensor, single) in program.tensors.iter_mut().zip(singles) {
         if single {
             tensor.axes.insert(0, sequence);
-        }
-        match &mut tensor.source {
-            Source::Param => {}
-            Source::Value(root) => *root = moved[root],
-            Source::Top(top) => {
-                top.score = moved[&top.score];
-                top.force = top.force.map(|force| moved[&force]);
-                top.among = top.among.map(|among| moved[&among]);
-            }
         }
     }
 }
