@@ -168,8 +168,8 @@ fn descriptions_are_bounded() {
 /// The seeds of `cargo fuzz`, and what it once found.
 #[test]
 fn the_corpus_is_survived() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds/module");
-    // The published crate has no seeds.
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/module");
+    // The published crate has no corpus.
     let Ok(files) = std::fs::read_dir(folder) else { return };
     let mut kernels = 0;
     for file in files {
