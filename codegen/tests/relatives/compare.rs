@@ -50,8 +50,17 @@ pub fn check(example: &Example) {
     if example.lengths[0].1.len() > 1 {
         awkward.push(&PACKED);
     }
-    let shapes: Vec<Vec<(&str, &[usize])>> =
-        awkward.iter().map(|own| example.lengths.iter().map(|(axis, _)| (*axis, *own)).collect()).collect();
+    // What is neither queries nor keys has as many values as ever, in each sequence.
+    let others = |axis: &(&'static str, &'static [usize])| vec![axis.1[0]; PACKED.len()];
+    let others: Vec<Vec<usize>> = example.lengths.iter().map(others).collect();
+    let shapes: Vec<Vec<(&str, &[usize])>> = awkward
+        .iter()
+        .map(|own| {
+            let all = example.lengths.iter().zip(&others);
+            all.map(|((axis, _), others)| (*axis, if ["t", "s"].contains(axis) { own } else { &others[..own.len()] }))
+                .collect()
+        })
+        .collect();
     let shapes: Vec<Lengths<'_>> = shapes.iter().map(|shape| &shape[..]).collect();
     check_text(example, &std::fs::read_to_string(&path).expect("the example"), &shapes);
 }

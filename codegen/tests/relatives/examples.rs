@@ -76,6 +76,12 @@ const EXAMPLES: &[Example] = &[
         lengths: CAUSAL,
         integers: NO_INTEGERS,
     },
+    Example {
+        name: "paged",
+        sizes: &[("g", 1), ("PAGE", 16), ("n", 3)],
+        lengths: &[("t", &[9, 0, 3]), ("page", &[7, 7, 7])],
+        integers: |name, at| if name == "used" { at as i64 * 11 % 49 } else { at as i64 * 5 % 7 },
+    },
     Example { name: "prefix_mask", sizes: &[], lengths: CAUSAL, integers: |_, at| at as i64 * 7 % 23 },
     Example { name: "quest", sizes: &[("PAGE", 16), ("N", 2)], lengths: CAUSAL, integers: NO_INTEGERS },
     Example { name: "softcap", sizes: &[], lengths: CAUSAL, integers: NO_INTEGERS },
@@ -121,5 +127,5 @@ macro_rules! tests {
 
 tests! {
     a_shape alibi bigbird block_sparse cross_attention decode differential documents full_attention h2o infllm_v2 learned_bias mla moba
-    nsa nsa_mlp prefix_mask quest softcap tree vertical_slash window window_with_sinks
+    nsa nsa_mlp paged prefix_mask quest softcap tree vertical_slash window window_with_sinks
 }

@@ -68,6 +68,74 @@ fn chosen_keys() {
     );
 }
 
+/// Two heads of queries and keys mixed into each head of scores, and a bias by clipped distance (T5): distances of keys
+/// that are masked would lie before its start.
+#[test]
+fn mixed_heads_with_relative_bias() {
+    check(
+        "kernel mixed(q[t, h = 2, d = 32], k[s, h, d], v[s, i = 3, e = 16], mix: f32[h, i], bias: f32[b = 20, i]) -> o[t, i, e] {
+            attend_scores((sum[h] mix * score(q, k)) + bias[min(pos(t) - s, 19), i], v, s <= pos(t))
+        }",
+        NONE,
+    );
+}
+
+/// Keys and queries are turned by tables of angles, those of queries by their position; a learned share of the denominator
+/// goes to nobody (gpt-oss).
+#[test]
+fn rotated_with_learned_sinks() {
+    check(
+        "kernel turned(q[t, g = 2, r = 2, d = 32], k[s, g, d], v[s, g, e = 16], co: f32[s, d], si: f32[s, d], sink: f32[g, r]) -> o[t, g, r, e] {
+            let p = pos(t);
+            let kr = k * co + k[s, g, (d + 16) % 32] * si;
+            let (o, lse) = attend(q * co[p, d] + q[t, g, r, (d + 16) % 32] * si[p, d], kr, v, window(s, p, 20));
+            o * sigmoid(lse - sink)
+        }",
+        NONE,
+    );
+}
+
+/// Scores without a softmax, damped by distance (RetNet).
+#[test]
+fn damped_sums() {
+    check(
+        "kernel damped(q[t, g = 2, d = 32], k[s, g, d], v[s, g, e = 16], a: f32[g]) -> o[t, g, e] {
+            sum[s] score(q, k) * exp(float(s - pos(t)) * abs(a)) * v where s <= pos(t)
+        }",
+        NONE,
+    );
+}
+
+/// The loss of each token over a vocabulary, without its scores in memory.
+#[test]
+fn cross_entropy() {
+    check_text(
+        &Example {
+            name: "loss",
+            sizes: &[],
+            lengths: &[("t", &[37, 9]), ("word", &[90, 90])],
+            integers: |_, at| at as i64 * 17 % 90,
+        },
+        "kernel loss(x[t, d = 32], w[word, d], label: i32[t]) -> loss: f32[t] {
+            logsumexp[word](sum[d] x * w) - sum[d] x * w[label[t], d]
+        }",
+        &[],
+    );
+}
+
+/// The nearest neighbours of each query, and how near they are.
+#[test]
+fn nearest_neighbours() {
+    check(
+        "kernel nearest(q[t, d = 32], k[s, d]) -> (ids: i32[t, n = 5], value: f32[t, n]) {
+            let fit[t, s] = sum[d] q * k;
+            let best[t, n] = top[s](fit, 5);
+            (best, fit[t, best])
+        }",
+        NONE,
+    );
+}
+
 /// Blocks of keys per block of queries and head, given as lists.
 #[test]
 fn blocks_per_head() {

@@ -64,11 +64,20 @@ impl Checker<'_> {
             return self.fixed_extent(n, expr);
         }
         if !self.is_size(value.expr) {
-            return self.error(
-                Diagnostic::new(expr.span, "an extent is made of constants and lengths only")
+            let wrong = Diagnostic::new(expr.span, "an extent is made of constants and lengths only");
+            return self.error(match value.axes.first() {
+                Some(&axis) => {
+                    let name = self.axis_name(axis);
+                    let label = format!("this varies along `{name}`");
+                    let help = format!(
+                        "the length of axis `{name}` is `len({name})`; what varies is left out of a larger extent with `where`"
+                    );
+                    wrong.label(label).help(help)
+                }
+                None => wrong
                     .label("this varies inside a sequence")
                     .help("take the largest extent that occurs, and leave values out with `where`"),
-            );
+            });
         }
         Ok(Extent::Derived(value.expr))
     }

@@ -1,6 +1,7 @@
 //! Relatives whose masks the caller gives as integers.
 
-use super::case::{Case, G, LENGTHS, R};
+use super::case::{Case, G, LENGTHS, R, run};
+use nsa_dsl::Inputs;
 
 #[test]
 fn prefix_mask() {
@@ -22,6 +23,31 @@ fn documents() {
         let document: Vec<i64> = (0..keys as i64).map(|s| [7, 2, 2, -5][s as usize * 4 / keys.max(1)]).collect();
         let (o, _) = case.attend_to(|row, s| s <= row.pos && document[s] == document[row.pos]);
         case.check("documents", &[], |inputs| inputs.integers("document", document.clone()), &[("o", &o)]);
+    }
+}
+
+/// The pool's keys are those of the case; a query sees the first ones of its pages, in the order of its table.
+#[test]
+fn paged() {
+    let (page, pages, room) = (4, 7, 3);
+    for queries in [1, 6] {
+        let case = Case::new(queries, pages * page);
+        let table: Vec<i64> = (0..queries as i64).flat_map(|t| [t % 7, (t + 5) % 7, (t + 3) % 7]).collect();
+        let used: Vec<i64> = (0..queries as i64).map(|t| (11 + t * 5) % 13).collect();
+        let (o, lse) = case.attend_to(|row, place| {
+            let own = table[row.t * room..][..room].iter().position(|&p| p as usize == place / page);
+            own.is_some_and(|own| ((own * page + place % page) as i64) < used[row.t])
+        });
+        let inputs = Inputs::new()
+            .real("q", case.q.clone())
+            .real("keys", case.k.clone())
+            .real("values", case.v.clone())
+            .integers("table", table.clone())
+            .integers("used", used.clone())
+            .length("t", queries)
+            .length("page", pages);
+        let sizes = [("PAGE", page as i64), ("n", room as i64)];
+        run("paged", &sizes, inputs, &[("o", &o), ("lse", &lse)]);
     }
 }
 
