@@ -5,7 +5,7 @@
 use crate::emit::{EmitError, host, llvm, nvptx};
 use crate::machine::Machine;
 use crate::package;
-use crate::plan::{Plan, PlanError, Planned, Tiling, plan, verify};
+use crate::plan::{Fault, Plan, PlanError, Planned, Tiling, plan, verify, visit};
 use crate::term::{self, Candidate, Considered, Explanation, Optimised, translate};
 use nsa_artifact::{Artifact, Bound, Measure, Target};
 use nsa_dsl::{Diagnostic, Diagnostics, Program};
@@ -39,14 +39,6 @@ pub enum CompileError {
     /// The program says what no kernel can do, or a name in the options is not one of its; quotes the program.
     #[error(transparent)]
     Program(Diagnostics),
-    /// A plan contradicts itself: a defect of the compiler.
-    #[error("the plan for {target} is inconsistent (this is a defect of the compiler, please report it): {faults}")]
-    Faults {
-        /// Whose plan it is.
-        target: Target,
-        /// What is wrong with it, kernel by kernel.
-        faults: String,
-    },
     /// LLVM could not make a target's code.
     #[error("{target}: {error}")]
     Emit {
@@ -73,8 +65,10 @@ impl CompileError {
         let diagnostic = match &error {
             term::Error::UnknownLaw { name, known } => unknown("law", name, known),
             term::Error::UnknownAxis { name, known } => unknown("axis", name, known),
-            term::Error::Underivable { definition } => Diagnostic::new(program.place(definition), error.to_string()),
-            term::Error::Malformed { .. } => Diagnostic::new(program.places.kernel, error.to_string()),
+            term::Error::Underivable { definition } => {
+                defect(program, definition, "compiled", "no way was found to compute it")
+            }
+            term::Error::Malformed { message } => defect(program, "", "compiled", message),
         };
         CompileError::Program(program.diagnose(diagnostic))
     }
@@ -94,20 +88,64 @@ impl CompileError {
             PlanError::LongList { list, .. } => {
                 at(list, error.to_string()).help("choose fewer: lower the count of `top`")
             }
-            PlanError::List { list, why } => {
-                at(list, format!("no kernel can be made that chooses `{list}`")).label(why)
-            }
-            PlanError::NoCandidate => Diagnostic::new(program.places.kernel, error.to_string()),
+            PlanError::List { list, .. } => at(list, format!("no kernel can be made that chooses `{list}`"))
+                .label("its score is computed in a way that cannot be ranked while it is computed")
+                .help("define the score first, `let score[...] = ...;`, and choose from that"),
+            PlanError::NoCandidate => defect(program, "", "compiled", "no way was found to compute it"),
         };
         CompileError::Program(program.diagnose(diagnostic))
     }
 
-    /// An error of a target's emitter; what a plan asks for and the target lacks is about the program.
-    fn emit(program: &Program, target: Target, error: EmitError) -> Self {
-        let EmitError::Plan(why) = error else { return CompileError::Emit { target, error } };
-        let message = format!("no code for {target} can be made of `{}`", program.name);
-        CompileError::Program(program.diagnose(Diagnostic::new(program.places.kernel, message).label(why)))
+    /// A plan that contradicts itself.
+    fn faults(program: &Program, target: Target, plan: &Plan, faults: &[Fault]) -> Self {
+        let tensor = faults.first().map_or("", |fault| stored(program, plan, &fault.kernel));
+        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        let what = format!("compiled for {target}");
+        CompileError::Program(program.diagnose(defect(program, tensor, &what, &faults.join("; "))))
     }
+
+    /// An error of a target's emitter, at the definition that it is about.
+    fn emit(program: &Program, target: Target, plan: &Plan, error: EmitError) -> Self {
+        let (kernel, error) = match error {
+            EmitError::Kernel { kernel, error } => (kernel, *error),
+            error => (String::new(), error),
+        };
+        let tensor = stored(program, plan, &kernel);
+        let diagnostic = match error {
+            EmitError::Missing(_) => return CompileError::Emit { target, error },
+            EmitError::Limit(why) => {
+                let message = format!("no code for {target} can be made of `{}`", named(program, tensor));
+                Diagnostic::new(program.place(tensor), message).label(why)
+            }
+            error => defect(program, tensor, &format!("compiled for {target}"), &error.to_string()),
+        };
+        CompileError::Program(program.diagnose(diagnostic))
+    }
+}
+
+/// What the compiler did wrong, at the definition that it was about.
+fn defect(program: &Program, tensor: &str, what: &str, details: &str) -> Diagnostic {
+    let message = format!("`{}` could not be {what}, which is a defect of the compiler", named(program, tensor));
+    let details = details.trim_end_matches(" (this is a defect of the compiler, please report it)");
+    Diagnostic::new(program.place(tensor), message)
+        .note(format!("please report it, with the program and these words: {details}"))
+}
+
+/// A definition's name, or the program's.
+fn named<'a>(program: &'a Program, tensor: &'a str) -> &'a str {
+    if program.tensors.iter().any(|t| t.name == tensor) { tensor } else { &program.name }
+}
+
+/// The first definition of the program that a kernel stores; none if there is no such kernel.
+fn stored(program: &Program, plan: &Plan, kernel: &str) -> &'static str {
+    let mut found = None;
+    if let Some(kernel) = plan.kernels.iter().find(|k| k.name == kernel) {
+        visit::stores(kernel, &mut |name| {
+            let is_definition = program.tensors.iter().any(|t| t.name == name.name());
+            found = found.or(is_definition.then(|| name.name()));
+        });
+    }
+    found.unwrap_or("")
 }
 
 /// A compiled program, with everything that led to it.
@@ -213,7 +251,7 @@ impl Lowered {
                     host::emit(&variant.plan, cpu(target), &prefix).map(|code| Code::Host(code, prefix))
                 }
             };
-            code.map_err(|error| CompileError::emit(program, target, error))
+            code.map_err(|error| CompileError::emit(program, target, &variant.plan, error))
         };
         self.variants.iter().enumerate().map(code).collect()
     }
@@ -252,8 +290,7 @@ pub fn lower(program: &Program, target: Target, options: &Options) -> Result<Low
     for variant in &variants {
         let faults = verify(&variant.plan);
         if !faults.is_empty() {
-            let faults = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            return Err(CompileError::Faults { target, faults });
+            return Err(CompileError::faults(program, target, &variant.plan, &faults));
         }
     }
     Ok(Lowered { target, machine, optimised, variants })

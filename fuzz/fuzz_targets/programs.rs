@@ -15,7 +15,7 @@ const WORDS: &[&str] = &[
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let (edits, choices) = data.split_at(data.len().min(9));
     let choices: Vec<u16> = choices.chunks(2).map(|pair| u16::from(pair[0]) | u16::from(*pair.get(1).unwrap_or(&0)) << 8).collect();
-    let text = generate::program(&choices);
+    let text = generate::program(&choices).text;
     let mut words: Vec<String> = text.split_inclusive([' ', '(', ')', '[', ']', ',']).map(String::from).collect();
     for edit in edits.chunks_exact(3) {
         let at = usize::from(edit[0]) * 251 % words.len().max(1);

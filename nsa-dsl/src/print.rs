@@ -167,7 +167,12 @@ impl Display for Expr {
                 }
             }
             ExprKind::Top(axis, arguments) => write!(f, "top[{}]({})", axis.text, list(arguments)),
-            ExprKind::Where(value, condition) => write!(f, "({value} where {condition})"),
+            ExprKind::Where(value, condition) => {
+                // After a fold without brackets the condition would be the fold's.
+                write!(f, "(")?;
+                write_operand(f, value, 1)?;
+                write!(f, " where {condition})")
+            }
             ExprKind::Neg(operand) => {
                 write!(f, "-")?;
                 write_operand(f, operand, 6)

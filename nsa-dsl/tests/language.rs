@@ -1,7 +1,7 @@
 //! What each part of the language means, on small programs with numbers one can follow.
 
 use nsa_dsl::program::{DType, Extent};
-use nsa_dsl::{EvalError, Evaluation, Inputs, Settings, compile_source, evaluate};
+use nsa_dsl::{EvalError, Evaluation, Inputs, Settings, compile_source, evaluate, parse};
 
 /// The results of a program as one list each.
 fn run(text: &str, inputs: &Inputs) -> Vec<Vec<f64>> {
@@ -320,4 +320,22 @@ fn arguments_are_checked() {
     assert!(evaluation.rows("o", "t", &[(2, 2)]).is_err());
     assert!(evaluation.rows("o", "t", &[(3, 0)]).is_err());
     assert_eq!(evaluation.rows("o", "c", &[(2, 1), (0, 1)]).map(|a| a.shapes).expect("rows").len(), 1);
+}
+
+/// What is printed reads as what was printed: a condition stays with the fold that it was written for.
+#[test]
+fn a_condition_stays_with_its_fold_when_it_is_printed() {
+    let program = |value: &str| format!("kernel f(q[t, d = 4], k[s, d]) -> o[t] {{\n    {value}\n}}\n");
+    let values = [
+        "sum[s]((sum[d](q * k)) where s <= 3)",
+        "sum[s](sum[d](q * k where s <= 3))",
+        "sum[s]((max[d](q * k where d < 2)) where s <= 3)",
+        "sum[s](sum[d](q * k) + 1.0 where s <= 3)",
+    ];
+    let printed: Vec<String> =
+        values.iter().map(|value| parse("p.nsa", &program(value)).unwrap().to_string()).collect();
+    for (text, value) in printed.iter().zip(values) {
+        assert_eq!(parse("printed.nsa", text).unwrap().to_string(), *text, "{value}");
+    }
+    assert_ne!(printed[0], printed[1], "the first condition is the outer sum's, the second the inner one's");
 }

@@ -185,7 +185,7 @@ fn module<'c>(
         let scratch = Scratch::new(plan, kernel, &facts, isa);
         let scratch_bytes = scratch.bytes;
         if which == Which::All || isa.has_own(plan, kernel) {
-            function(&emitter, plan, kernel, &facts, isa, scratch, &symbol)?;
+            function(&emitter, plan, kernel, &facts, isa, scratch, &symbol).map_err(|error| error.of(&kernel.name))?;
         }
         kernels.push(HostKernel { name: kernel.name.clone(), symbols: vec![(isa, symbol)], scratch_bytes });
     }

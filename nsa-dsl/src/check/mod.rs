@@ -4,14 +4,17 @@ mod bounds;
 mod builtin;
 mod call;
 mod clamp;
+mod definition;
 mod expression;
 mod extent;
 mod fold;
 mod index;
 mod kernel;
 mod report;
+mod result;
 mod scope;
 mod sequence;
+mod top;
 
 use crate::arena::Arena;
 use crate::ast;

@@ -114,16 +114,16 @@ impl<'c> Block<'c> {
         };
         let mut lengths = HashMap::new();
         for axis in &plan.axes {
-            let length = match constant(plan, axis.name) {
-                Some(n) => e.i32(
-                    i32::try_from(n)
-                        .map_err(|_| EmitError::Plan(format!("axis {} is longer than 2^31", axis.name.name())))?,
-                ),
-                None => match slot(axis.name, 8) {
-                    Some(length) => e.to_i32(length),
-                    None => return Err(EmitError::Plan(format!("axis {} has no slot", axis.name.name()))),
-                },
-            };
+            let length =
+                match constant(plan, axis.name) {
+                    Some(n) => e.i32(i32::try_from(n).map_err(|_| {
+                        EmitError::Limit(format!("axis `{}` has 2^31 values or more", axis.name.name()))
+                    })?),
+                    None => match slot(axis.name, 8) {
+                        Some(length) => e.to_i32(length),
+                        None => return Err(EmitError::Plan(format!("axis {} has no slot", axis.name.name()))),
+                    },
+                };
             lengths.insert(axis.name, length);
         }
 

@@ -200,7 +200,7 @@ impl<'c> Position<'c> {
 }
 
 fn too_long(axis: AxisName) -> EmitError {
-    EmitError::Plan(format!("axis {} has 2^31 values or more", axis.name()))
+    EmitError::Limit(format!("axis `{}` has 2^31 values or more", axis.name()))
 }
 
 impl<'c> Thread<'c> {

@@ -118,7 +118,8 @@ fn module<'c>(context: &'c Context, plan: &Plan, target: Target) -> Result<(Emit
         if !names.insert(&kernel.name) {
             return Err(EmitError::Plan(format!("two kernels are called {}", kernel.name)));
         }
-        kernels.push(emit_kernel(&emitter, plan, &facts, kernel, target)?);
+        let emitted = emit_kernel(&emitter, plan, &facts, kernel, target);
+        kernels.push(emitted.map_err(|error| error.of(&kernel.name))?);
     }
     llvm::optimise(&emitter.module, &target.machine().target_machine()?)?;
     Ok((emitter, kernels))

@@ -109,8 +109,7 @@ impl SharedLayout {
                 return Ok(layout);
             }
         }
-        let words = format!("kernel {} needs {needed} bytes of shared memory, a block may have {limit}", kernel.name);
-        Err(EmitError::Plan(words))
+        Err(EmitError::Limit(format!("it takes {needed} bytes of shared memory at once, there are {limit}")))
     }
     fn with_stages(kernel: &Kernel, shape: &Shape, most_stages: u32) -> Result<Self, EmitError> {
         let mut layout = SharedLayout::default();
