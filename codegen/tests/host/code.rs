@@ -199,9 +199,9 @@ fn text_is_the_same_every_time() {
 fn faults_are_values() {
     let plan = doubled();
     let message = emit(&plan, Machine::Sm80, "p").expect_err("no CPU").to_string();
-    assert_eq!(message, "cannot emit kernel code: Sm80 is no CPU");
+    assert_eq!(message, "cannot emit kernel code: Sm80 is no CPU (this is a defect of the compiler, please report it)");
     let message = emit(&plan, Machine::X86_64, "no-name").expect_err("a bad prefix").to_string();
-    assert!(message.ends_with("`no-name` cannot begin symbols: letters, digits and _ can"), "{message}");
+    assert!(message.contains("`no-name` cannot begin symbols: letters, digits and _ can"), "{message}");
     let mut broken = plan.clone();
     broken.buffers.clear();
     emit(&broken, Machine::X86_64, "p").expect_err("a buffer is missing");
