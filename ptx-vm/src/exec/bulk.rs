@@ -290,6 +290,17 @@ fn store(
                 });
                 return;
             }
+            let into_row = i64::from(start[0]) * map.element.bytes() as i64;
+            if into_row % 16 != 0 {
+                m.find(FindingKind::Misaligned, cx, || {
+                    format!(
+                        "coordinate 0 of a tensor copy to global memory is {}, {into_row} bytes into the row, which is no multiple \
+                         of 16 bytes: measured on an H100, such a copy ends with an illegal instruction",
+                        start[0]
+                    )
+                });
+                return;
+            }
             element = Some(map.element.ty());
             let mask = map.swizzle.mask();
             let base = from as usize;
@@ -298,11 +309,9 @@ fn store(
                     runs.push((swizzled(base + offset, mask) - base, address, length));
                 }
             });
-            if reduce.is_some() && map.element.bytes() == 2 {
-                map.each_element_past_end(&start, |offset, address| {
-                    beyond.push((swizzled(base + offset, mask) - base, address));
-                });
-            }
+            map.each_element_past_end(&start, |offset, address| {
+                beyond.push((swizzled(base + offset, mask) - base, address, map.element.bytes()));
+            });
             (map.tile_bytes(), 128)
         }
     };
@@ -311,8 +320,10 @@ fn store(
         m.check_async_read(cx, lane as u8, block, base, total);
         m.hold(block, base, total);
     }
-    let runs = runs.into_iter().map(|(offset, address, length)| (base + offset, address, length)).collect();
-    let beyond = beyond.into_iter().map(|(offset, address)| (base + offset, address)).collect();
+    let placed = |runs: Vec<(usize, u64, usize)>| {
+        runs.into_iter().map(|(offset, address, length)| (base + offset, address, length)).collect()
+    };
+    let (runs, beyond) = (placed(runs), placed(beyond));
     warp.drains.pending.push(Drain {
         lane: lane as u8,
         group: OPEN,
