@@ -168,6 +168,20 @@ fn coordinates(warp: &Warp, lane: usize, at: &[Src]) -> Vec<i32> {
     at.iter().map(|&c| u32::read(warp, c)[lane] as i32).collect()
 }
 
+/// Whether the innermost coordinate of a tensor copy is a multiple of 16 bytes; a finding if it is not.
+fn begins_on_sixteen(m: &mut Machine<'_>, cx: Cx, coordinate: i32, element: usize) -> bool {
+    let into_row = i64::from(coordinate) * element as i64;
+    if into_row % 16 != 0 {
+        m.find(FindingKind::Misaligned, cx, || {
+            format!(
+                "coordinate 0 of a tensor copy is {coordinate}, {into_row} bytes into the row, which is no multiple of 16 bytes: \
+                 measured on an H100 and an H200, such a copy ends with an illegal instruction"
+            )
+        });
+    }
+    into_row % 16 == 0
+}
+
 fn load(
     m: &mut Machine<'_>,
     warp: &mut Warp,
@@ -212,6 +226,9 @@ fn load(
                 m.find(FindingKind::InvalidOperand, cx, || {
                     format!("the tensor map has {} axes, the copy {}", map.tile.len(), start.len())
                 });
+                return;
+            }
+            if !begins_on_sixteen(m, cx, start[0], map.element.bytes()) {
                 return;
             }
             let fill = map.fill();
@@ -290,15 +307,7 @@ fn store(
                 });
                 return;
             }
-            let into_row = i64::from(start[0]) * map.element.bytes() as i64;
-            if into_row % 16 != 0 {
-                m.find(FindingKind::Misaligned, cx, || {
-                    format!(
-                        "coordinate 0 of a tensor copy to global memory is {}, {into_row} bytes into the row, which is no multiple \
-                         of 16 bytes: measured on an H100, such a copy ends with an illegal instruction",
-                        start[0]
-                    )
-                });
+            if !begins_on_sixteen(m, cx, start[0], map.element.bytes()) {
                 return;
             }
             element = Some(map.element.ty());
