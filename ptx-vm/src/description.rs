@@ -133,6 +133,9 @@ pub enum Fill {
     },
 }
 
+/// Bytes that all buffers of a description may have together, so that a slip of the pen is told and not tried.
+const MOST_BYTES: usize = 1 << 34;
+
 fn one() -> f64 {
     1.0
 }
@@ -280,7 +283,8 @@ impl LaunchDescription {
     /// Runs the kernel of a PTX text once a seed, each time from the same first contents.
     ///
     /// # Errors
-    /// If the text does not parse, the kernel does not exist, or the launch breaks a rule that a driver would reject.
+    /// If the text does not parse, the kernel does not exist, the launch breaks a rule that a driver would reject, or the buffers
+    /// have more than 16 GiB together.
     pub fn run(&self, ptx: &str) -> Result<DescribedOutcome, DescriptionError> {
         let fail = |e: &dyn fmt::Display| DescriptionError(e.to_string());
         let module = Module::parse(ptx).map_err(|e| fail(&e))?;
@@ -291,6 +295,10 @@ impl LaunchDescription {
             (None, _) => return Err(DescriptionError(format!("name one of the kernels: {}", names.join(", ")))),
         };
         let kernel = module.kernel(&name).map_err(|e| fail(&e))?;
+        let bytes = self.buffers.values().map(|b| b.length.saturating_mul(b.element.bytes()));
+        if bytes.fold(0, usize::saturating_add) > MOST_BYTES {
+            return Err(DescriptionError(format!("the buffers have more than {MOST_BYTES} bytes together")));
+        }
         let seeds = if self.seeds.is_empty() { &[0][..] } else { &self.seeds };
         let mut outcome = DescribedOutcome { kernel: name, reports: Vec::new(), buffers: BTreeMap::new() };
         for &seed in seeds {

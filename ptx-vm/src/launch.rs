@@ -10,7 +10,7 @@ use crate::tensor_map::TensorMap;
 use rayon::prelude::*;
 use std::fmt;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A parsed PTX file.
 #[derive(Clone, Debug)]
@@ -367,6 +367,19 @@ fn run<'l>(launch: &'l Launch<'l>, units: u32) -> Report {
     let all = Mutex::new((Findings::default(), 0u64, 0u64));
     let suspended: Mutex<Vec<Machine<'l>>> = Mutex::new(Vec::new());
     let spent = AtomicU64::new(0);
+    // Clusters that come when the budget is spent do not begin; one of them says so.
+    let late = AtomicBool::new(false);
+    let begin = |unit: u32| -> Option<Machine<'l>> {
+        if spent.load(Ordering::Relaxed) <= launch.options.instruction_limit {
+            return Some(Machine::new(launch, unit));
+        }
+        if !late.swap(true, Ordering::Relaxed) {
+            let mut machine = Machine::new(launch, unit);
+            machine.report_timeout();
+            lock(&all).0.merge(machine.findings);
+        }
+        None
+    };
     let advance = |mut machine: Machine<'l>| {
         let before = machine.warp_instructions;
         let outcome = machine.run(SLICE.min(launch.options.instruction_limit));
@@ -384,9 +397,9 @@ fn run<'l>(launch: &'l Launch<'l>, units: u32) -> Report {
         all.2 += machine.lane_instructions;
     };
     if launch.options.parallel && units > 1 {
-        (0..units).into_par_iter().for_each(|unit| advance(Machine::new(launch, unit)));
+        (0..units).into_par_iter().try_for_each(|unit| begin(unit).map(advance));
     } else {
-        (0..units).for_each(|unit| advance(Machine::new(launch, unit)));
+        (0..units).try_for_each(|unit| begin(unit).map(advance));
     }
     loop {
         let round = std::mem::take(&mut *lock(&suspended));

@@ -32,6 +32,8 @@ pub(crate) struct Program {
     pub bounds: LaunchBounds,
     /// For kernels with wgmma, the 32-bit registers that each instruction uses.
     pub touched: Option<Vec<Touched>>,
+    /// For kernels with wgmma, the names of the 32-bit registers.
+    pub names: Vec<String>,
     /// Variables in global and constant memory.
     pub variables: Vec<DeviceVariable>,
 }

@@ -47,6 +47,7 @@ pub(crate) struct Instruction {
 #[derive(Clone, Debug)]
 pub(crate) struct Register {
     pub ty: Type,
+    pub name: String,
 }
 
 /// A variable in some state space.

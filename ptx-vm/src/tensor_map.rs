@@ -267,25 +267,15 @@ impl TensorMap {
     pub(crate) fn each_element_run(&self, start: &[i32], mut f: impl FnMut(usize, Option<u64>, usize)) {
         let size = self.element.bytes();
         let row = self.tile[0] as usize;
-        let rows = self.tile[1..].iter().map(|&t| t as usize).product::<usize>();
-        for r in 0..rows {
-            let mut rest = r;
-            let mut address = self.base as i128;
-            let mut inside = true;
-            for axis in 1..self.tile.len() {
-                let at = i64::from(start[axis]) + (rest % self.tile[axis] as usize) as i64;
-                rest /= self.tile[axis] as usize;
-                inside &= at >= 0 && at < i64::from(self.sizes[axis]);
-                address += i128::from(at) * i128::from(self.strides[axis - 1]);
-            }
-            let per_run = 16 / size;
+        let per_run = 16 / size;
+        self.each_row(start, |offset, address, inside| {
             for run in 0..row.div_ceil(per_run) {
                 let first = run * per_run;
                 let count = per_run.min(row - first);
                 let at = |i: usize| i64::from(start[0]) + (first + i) as i64;
                 let here = |i: usize| inside && at(i) >= 0 && at(i) < i64::from(self.sizes[0]);
-                let offset = (r * row + first) * size;
-                let global = |i: usize| (address + i128::from(at(i)) * size as i128) as u64;
+                let offset = offset + first * size;
+                let global = |i: usize| (i128::from(address) + i128::from(at(i)) * size as i128) as u64;
                 if (0..count).all(here) && global(0).is_multiple_of(16) {
                     f(offset, Some(global(0)), count * size);
                 } else {
@@ -294,6 +284,48 @@ impl TensorMap {
                     }
                 }
             }
+        });
+    }
+
+    /// Calls `f` with the tile offset and the global address of every element beyond the end of a row that shares its 16
+    /// aligned bytes of global memory with an element inside, the tile and the row both.
+    ///
+    /// Reductions of 16-bit elements change them as well: an H100 reduces in pieces of 16 bytes and clips whole pieces.
+    pub(crate) fn each_element_past_end(&self, start: &[i32], mut f: impl FnMut(usize, u64)) {
+        let size = self.element.bytes() as u64;
+        let end = u64::from(self.sizes[0]);
+        self.each_row(start, |first, row, inside| {
+            // The tile's row must reach the last piece from inside.
+            let from = i64::from(start[0]);
+            let Ok(row_end) = u64::try_from(from + i64::from(self.tile[0])) else { return };
+            let piece = row.wrapping_add(end * size) & !15;
+            if !inside || row_end <= end || from >= end as i64 {
+                return;
+            }
+            for at in end..row_end.min(end + 16 / size) {
+                let address = row.wrapping_add(at * size);
+                if address & !15 == piece {
+                    f(first + (at as i64 - from) as usize * size as usize, address);
+                }
+            }
+        });
+    }
+
+    /// Calls `f` with every row of the tile: the offset of its first element in the tile, the global address of its
+    /// coordinate 0, and whether all coordinates but the first lie inside.
+    fn each_row(&self, start: &[i32], mut f: impl FnMut(usize, u64, bool)) {
+        let rows = self.tile[1..].iter().map(|&t| t as usize).product::<usize>();
+        for r in 0..rows {
+            let mut rest = r;
+            let mut address = i128::from(self.base);
+            let mut inside = true;
+            for axis in 1..self.tile.len() {
+                let at = i64::from(start[axis]) + (rest % self.tile[axis] as usize) as i64;
+                rest /= self.tile[axis] as usize;
+                inside &= at >= 0 && at < i64::from(self.sizes[axis]);
+                address += i128::from(at) * i128::from(self.strides[axis - 1]);
+            }
+            f(r * self.tile[0] as usize * self.element.bytes(), address as u64, inside);
         }
     }
 
@@ -350,6 +382,22 @@ mod tests {
         assert!(covered.iter().all(|&c| c == 1));
         // Of 16 x 4 elements, 12 x 2 lie inside.
         assert_eq!(outside, (64 - 24) * 2);
+    }
+
+    #[test]
+    fn what_shares_a_piece_with_the_end_of_a_row() {
+        // Rows of 20 elements from byte 32 on, 256 bytes apart: their last 16 bytes hold elements 16 to 23.
+        let map = map(&[20, 3], &[16, 4]);
+        let past = |start: [i32; 2]| {
+            let mut past = Vec::new();
+            map.each_element_past_end(&start, |offset, address| past.push((offset, address - map.base)));
+            past
+        };
+        assert_eq!(past([8, 1])[..4], [(24, 256 + 40), (26, 256 + 42), (28, 256 + 44), (30, 256 + 46)]);
+        assert_eq!(past([8, 1]).len(), 8);
+        // A tile that ends before, one that starts beyond, one whose first element is the row's last.
+        assert!(past([4, 0]).is_empty() && past([20, 0]).is_empty());
+        assert_eq!(past([19, 2]), [(2, 512 + 40), (4, 512 + 42), (6, 512 + 44), (8, 512 + 46)]);
     }
 
     #[test]

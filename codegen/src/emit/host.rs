@@ -11,6 +11,7 @@
 //! [`Merge`](crate::plan::Merge) has nothing to do.
 
 mod assign;
+mod batch;
 mod block;
 mod dot;
 mod element;
@@ -181,7 +182,7 @@ fn module<'c>(
     let mut kernels = Vec::new();
     for kernel in &plan.kernels {
         let symbol = symbol(prefix, kernel, isa);
-        let scratch = Scratch::new(plan, kernel, isa);
+        let scratch = Scratch::new(plan, kernel, &facts, isa);
         let scratch_bytes = scratch.bytes;
         if which == Which::All || isa.has_own(plan, kernel) {
             function(&emitter, plan, kernel, &facts, isa, scratch, &symbol).map_err(|error| error.of(&kernel.name))?;
@@ -192,8 +193,8 @@ fn module<'c>(
 }
 
 /// The function of a kernel for one instruction set.
-fn function(
-    e: &Emitter<'_>,
+fn function<'c>(
+    e: &Emitter<'c>,
     plan: &Plan,
     kernel: &Kernel,
     facts: &Facts,
@@ -211,11 +212,31 @@ fn function(
     if matrix {
         matrix::configure(e, e.offset(memory, e.i64(scratch.configuration as i64)))?;
     }
-    let blocks = e.begin_loop(first, end, 1, &[]);
-    let block = Block::enter(e, plan, kernel, words, blocks.index)?;
-    let borrowed = vec![None; kernel.tiles.len()];
-    Lower { e, plan, kernel, facts, isa, scratch, memory, block, loops: Vec::new(), borrowed }.run()?;
-    e.end_loop(blocks, &[]);
+    let lower = |scratch: Scratch, block: Block<'c>| Lower {
+        e,
+        plan,
+        kernel,
+        facts,
+        isa,
+        scratch,
+        memory,
+        own: memory,
+        block,
+        loops: Vec::new(),
+        only: None,
+        borrowed: vec![None; kernel.tiles.len()],
+        parity: None,
+        rounded: None,
+        summed: None,
+    };
+    let enter = |index| Block::enter(e, plan, kernel, words, index);
+    if scratch.batch.is_some() {
+        batch::each(e, (first, end), |index| lower(scratch.clone(), enter(index)?).batch(e.sub(end, index)))?;
+    } else {
+        let blocks = e.begin_loop(first, end, 1, &[]);
+        lower(scratch, enter(blocks.index)?).run()?;
+        e.end_loop(blocks, &[]);
+    }
     if matrix {
         matrix::release(e)?;
     }

@@ -74,7 +74,7 @@ fn contractions_of_bf16_use_matrix_registers() {
     let count = |name: &str| amx.iter().filter(|l| l.split_whitespace().next() == Some(name)).count();
     // Depth 32 is one register. 64 keys are 4 registers of scores; a depth of 64 keys is 2, for 2 of the width 32.
     assert_eq!((count("tdpbf16ps"), count("ldtilecfg"), count("tilerelease")), (4 + 2 * 2, 1, 1));
-    assert_eq!(amx.iter().find(|l| l.starts_with("vfmadd") && l.contains("(%r") && l.contains("1to16")), None);
+    assert_eq!(amx.iter().find(|l| l.starts_with("vfmadd") && l.contains("1to16") && !l.contains("(%rip)")), None);
     assemble(&code.text, Machine::X86_64).expect("an object file");
 }
 
@@ -199,9 +199,9 @@ fn text_is_the_same_every_time() {
 fn faults_are_values() {
     let plan = doubled();
     let message = emit(&plan, Machine::Sm80, "p").expect_err("no CPU").to_string();
-    assert_eq!(message, "cannot emit kernel code: Sm80 is no CPU");
+    assert_eq!(message, "cannot emit kernel code: Sm80 is no CPU (this is a defect of the compiler, please report it)");
     let message = emit(&plan, Machine::X86_64, "no-name").expect_err("a bad prefix").to_string();
-    assert!(message.ends_with("`no-name` cannot begin symbols: letters, digits and _ can"), "{message}");
+    assert!(message.contains("`no-name` cannot begin symbols: letters, digits and _ can"), "{message}");
     let mut broken = plan.clone();
     broken.buffers.clear();
     emit(&broken, Machine::X86_64, "p").expect_err("a buffer is missing");

@@ -35,15 +35,14 @@ pub fn names() -> Vec<String> {
 /// Numbers of tokens at the edges of tiles, warps and blocks.
 const ALONE: [usize; 11] = [1, 2, 15, 31, 32, 33, 63, 64, 65, 127, 200];
 
-/// A batch with an empty sequence and one longer than any tile.
-const PACKED: [usize; 3] = [0, 15, 205];
+/// A batch with an empty sequence and one longer than a tile.
+const PACKED: [usize; 3] = [0, 15, 70];
 
 /// Seeds of the interpreter's scheduler: each result must come out of each order of the warps.
 const SEEDS: [u64; 3] = [1, 2, 3];
 
 /// Runs an example at its own lengths on all targets, at the awkward ones on the GPU targets, and compares every result.
 pub fn check(example: &Example) {
-    let path = format!("{}/../examples/{}.nsa", env!("CARGO_MANIFEST_DIR"), example.name);
     let alone = ALONE.map(|n| [n]);
     let mut awkward: Vec<&[usize]> = alone.iter().map(|own| &own[..]).collect();
     // Where nothing but the keys is long there is one result, and so one sequence.
@@ -62,7 +61,7 @@ pub fn check(example: &Example) {
         })
         .collect();
     let shapes: Vec<Lengths<'_>> = shapes.iter().map(|shape| &shape[..]).collect();
-    check_text(example, &std::fs::read_to_string(&path).expect("the example"), &shapes);
+    check_text(example, &example_text(example), &shapes);
 }
 
 /// The same with another text than that of the file, and other awkward lengths.
@@ -73,7 +72,33 @@ pub fn check_text(example: &Example, text: &str, awkward: &[Lengths<'_>]) {
     }
 }
 
-fn check_on(example: &Example, text: &str, target: Target, element: DType, awkward: &[Lengths<'_>]) {
+/// Runs an example's own lengths on all targets, with integers that no caller should give: the interpreter finds whatever is read
+/// or written where it should not be. Results are of no interest, only that there are any.
+pub fn survives(example: &Example) {
+    let text = example_text(example);
+    for target in [Target::X86_64, Target::Sm80, Target::Sm90a] {
+        let program = compiled(example, &text, DType::Bf16);
+        let lowered = lower(&program, target, &Options::default()).unwrap_or_else(|error| panic!("{target}: {error}"));
+        let arrays = arguments(&program, example, example.lengths);
+        for variant in &lowered.variants {
+            match gpu(target).map(|gpu| Compiled::new(&variant.plan, gpu)) {
+                None => drop(on_host(&variant.plan, example.lengths, &arrays)),
+                Some(compiled) => {
+                    let owned = signed(example.lengths);
+                    let lengths: Vec<(&str, &[i64])> = owned.iter().map(|(axis, l)| (*axis, l.as_slice())).collect();
+                    drop(compiled.run(&lengths, &arrays, &SEEDS[..1]));
+                }
+            }
+        }
+    }
+}
+
+fn example_text(example: &Example) -> String {
+    let path = format!("{}/../examples/{}.nsa", env!("CARGO_MANIFEST_DIR"), example.name);
+    std::fs::read_to_string(&path).expect("the example")
+}
+
+fn compiled(example: &Example, text: &str, element: DType) -> Program {
     let usual = [("g", 2), ("r", 2), ("d", 32), ("e", 16)];
     let has = |name: &str| text.contains(&format!("const {name} ="));
     let sizes = usual
@@ -81,7 +106,11 @@ fn check_on(example: &Example, text: &str, target: Target, element: DType, awkwa
         .filter(|(name, _)| has(name))
         .chain(example.sizes)
         .fold(Settings::default(), |s, &(name, n)| s.set(name, n));
-    let program = compile_source(example.name, text, &sizes.element(element)).unwrap_or_else(|e| panic!("{e}"));
+    compile_source(example.name, text, &sizes.element(element)).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn check_on(example: &Example, text: &str, target: Target, element: DType, awkward: &[Lengths<'_>]) {
+    let program = compiled(example, text, element);
     let tolerance = if element == DType::F32 { 2e-5 } else { 8e-3 };
     let lowered = lower(&program, target, &Options::default()).unwrap_or_else(|error| panic!("{target}: {error}"));
     for variant in &lowered.variants {
@@ -89,9 +118,8 @@ fn check_on(example: &Example, text: &str, target: Target, element: DType, awkwa
         // An example's own lengths are for every variant, whether it would be taken for them or not.
         let own = std::iter::once((example.lengths, true));
         for (lengths, always) in own.chain(awkward.iter().map(|lengths| (*lengths, false))) {
-            let signed: Vec<(&str, Vec<i64>)> =
-                lengths.iter().map(|(axis, l)| (*axis, l.iter().map(|&n| n as i64).collect())).collect();
-            let signed: Vec<(&str, &[i64])> = signed.iter().map(|(axis, l)| (*axis, l.as_slice())).collect();
+            let owned: Vec<(&str, Vec<i64>)> = signed(lengths);
+            let signed: Vec<(&str, &[i64])> = owned.iter().map(|(axis, l)| (*axis, l.as_slice())).collect();
             if !always && !fits(&variant.when, &signed) {
                 continue;
             }
@@ -106,6 +134,11 @@ fn check_on(example: &Example, text: &str, target: Target, element: DType, awkwa
             }
         }
     }
+}
+
+/// Lengths as the interpreter takes them.
+fn signed<'a>(lengths: Lengths<'a>) -> Vec<(&'a str, Vec<i64>)> {
+    lengths.iter().map(|(axis, l)| (*axis, l.iter().map(|&n| n as i64).collect())).collect()
 }
 
 /// What the interpreter runs for a target; nothing for a host.

@@ -1,6 +1,6 @@
 //! The examples, with sizes that an interpreter can do: several tiles, blocks, warps and sequences still.
 
-use super::compare::{Example, check, names};
+use super::compare::{Example, check, names, survives};
 
 /// Values of an integer argument by its name and the number of the element.
 type Integers = fn(&str, usize) -> i64;
@@ -113,6 +113,19 @@ const EXAMPLES: &[Example] = &[
 fn none_is_forgotten() {
     let listed: Vec<&str> = EXAMPLES.iter().map(|example| example.name).collect();
     assert_eq!(listed, names());
+}
+
+/// Integers that point nowhere: a kernel reads nothing outside of its arguments all the same.
+#[test]
+fn wrong_integers() {
+    let wrong: fn(&str, usize) -> i64 =
+        |_, at| [i64::from(i32::MAX), -2, i64::from(i32::MIN), 1_000_003, 2, -1, 1 << 26][at % 7];
+    for example in EXAMPLES {
+        let text = std::fs::read_to_string(format!("{}/../examples/{}.nsa", env!("CARGO_MANIFEST_DIR"), example.name));
+        if text.expect("the example").contains(": i32[") {
+            survives(&Example { integers: wrong, ..*example });
+        }
+    }
 }
 
 macro_rules! tests {

@@ -63,9 +63,16 @@ pub(crate) fn decode(module: &ModuleSyntax, kernel: &KernelSyntax) -> Result<Pro
         code.push(Inst { op, guard, line: instruction.at.line });
     }
     let uses_wgmma = code.iter().any(|i| matches!(i.op, Op::Wgmma(_)));
+    let mut names = Vec::new();
+    if uses_wgmma {
+        let words =
+            kernel.registers.iter().zip(&decoder.slots).filter(|(_, s)| matches!(s, Dst::Word(_) | Dst::Half(_)));
+        names.extend(words.map(|(register, _)| register.name.clone()));
+    }
     let touched = uses_wgmma.then(|| kernel.code.iter().map(|i| decoder.touched(i)).collect());
     Ok(Program {
         touched,
+        names,
         name: kernel.name.clone(),
         source: module.source.clone(),
         target: module.target.clone(),

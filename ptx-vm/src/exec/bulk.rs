@@ -2,7 +2,7 @@
 
 use crate::code::{BulkCopy, BulkShape, Dst, MbarrierOp, Src};
 use crate::exec::Flow;
-use crate::finding::FindingKind;
+use crate::finding::{Bytes, FindingKind};
 use crate::machine::bulk::{Delivery, Drain, Landing, OPEN};
 use crate::machine::warp::{LANES, Lane, State, Warp};
 use crate::machine::{Cx, Machine, PARAM_WINDOW, SHARED_WINDOW, bytes_of};
@@ -78,7 +78,7 @@ pub(super) fn mbarrier(m: &mut Machine<'_>, warp: &mut Warp, cx: Cx, group: usiz
             for lane in lanes(mask) {
                 let Some(place) = m.mbarrier_place(cx, addresses[lane]) else { continue };
                 let Some((agent, phase)) = m.mbarrier_stamp(place) else {
-                    m.find(FindingKind::BarrierMisuse, cx, || "there is no mbarrier at this address".into());
+                    m.no_mbarrier(cx, place);
                     continue;
                 };
                 // The thread's copies are done when it has arrived; who waits for the phase may read them.
@@ -112,11 +112,13 @@ fn tensor_map(m: &mut Machine<'_>, cx: Cx, address: u64) -> Option<TensorMap> {
         }
     }
     let map = TensorMap::decode(&bytes);
+    let space = if address & PARAM_WINDOW == PARAM_WINDOW { Space::Param } else { Space::Global };
+    let place = bytes_of(space, address & !PARAM_WINDOW, MAP_BYTES);
     if map.is_none() {
-        m.find(FindingKind::InvalidOperand, cx, || "there is no tensor map at this address".into());
+        m.find_at(FindingKind::InvalidOperand, cx, place, || "there is no tensor map at this address".into());
     }
     if !address.is_multiple_of(64) {
-        m.find(FindingKind::Misaligned, cx, || "a tensor map lies at a multiple of 64 bytes".into());
+        m.find_at(FindingKind::Misaligned, cx, place, || "a tensor map lies at a multiple of 64 bytes".into());
     }
     map
 }
@@ -152,6 +154,15 @@ pub(super) fn copy(m: &mut Machine<'_>, warp: &mut Warp, cx: Cx, mask: u32, copy
     }
 }
 
+/// Whether a range starts and ends at multiples of 16 bytes, as bulk copies demand.
+fn sixteens(m: &mut Machine<'_>, cx: Cx, range: Bytes) -> bool {
+    let fits = range.offset.is_multiple_of(16) && range.length.is_multiple_of(16);
+    if !fits {
+        m.find_at(FindingKind::Misaligned, cx, range, || "bulk copies work on multiples of 16 bytes".into());
+    }
+    fits
+}
+
 /// Coordinates of a tensor copy in one lane.
 fn coordinates(warp: &Warp, lane: usize, at: &[Src]) -> Vec<i32> {
     at.iter().map(|&c| u32::read(warp, c)[lane] as i32).collect()
@@ -173,7 +184,7 @@ fn load(
         return;
     }
     if m.tracks() && !m.mbarrier_announced(cx.me, barrier) {
-        m.find(FindingKind::MissingProxyFence, cx, || {
+        m.find_mbarrier(FindingKind::MissingProxyFence, cx, barrier, || {
             "the mbarrier's initialisation was not made known by fence.mbarrier_init or fence.proxy.async".into()
         });
     }
@@ -183,8 +194,7 @@ fn load(
         BulkShape::Linear { global, bytes } => {
             let from = warp.addresses(*global)[lane];
             let bytes = u32::read(warp, *bytes)[lane] as usize;
-            if !bytes.is_multiple_of(16) || !from.is_multiple_of(16) {
-                m.find(FindingKind::Misaligned, cx, || "bulk copies work on multiples of 16 bytes".into());
+            if !sixteens(m, cx, bytes_of(Space::Global, from, bytes)) {
                 return;
             }
             for at in (0..bytes).step_by(16) {
@@ -249,14 +259,13 @@ fn store(
     reduce: Option<(crate::code::AtomicOp, Option<Type>)>,
 ) {
     let from = warp.addresses(from)[lane] & !SHARED_WINDOW;
-    let mut runs = Vec::new();
+    let (mut runs, mut beyond) = (Vec::new(), Vec::new());
     let mut element = None;
     let (total, align) = match shape {
         BulkShape::Linear { global, bytes } => {
             let to = warp.addresses(*global)[lane];
             let bytes = u32::read(warp, *bytes)[lane] as usize;
-            if !bytes.is_multiple_of(16) || !to.is_multiple_of(16) {
-                m.find(FindingKind::Misaligned, cx, || "bulk copies work on multiples of 16 bytes".into());
+            if !sixteens(m, cx, bytes_of(Space::Global, to, bytes)) {
                 return;
             }
             runs.extend((0..bytes).step_by(16).map(|at| (at, to + at as u64, 16)));
@@ -289,6 +298,11 @@ fn store(
                     runs.push((swizzled(base + offset, mask) - base, address, length));
                 }
             });
+            if reduce.is_some() && map.element.bytes() == 2 {
+                map.each_element_past_end(&start, |offset, address| {
+                    beyond.push((swizzled(base + offset, mask) - base, address));
+                });
+            }
             (map.tile_bytes(), 128)
         }
     };
@@ -298,11 +312,13 @@ fn store(
         m.hold(block, base, total);
     }
     let runs = runs.into_iter().map(|(offset, address, length)| (base + offset, address, length)).collect();
+    let beyond = beyond.into_iter().map(|(offset, address)| (base + offset, address)).collect();
     warp.drains.pending.push(Drain {
         lane: lane as u8,
         group: OPEN,
         source: vec![(block, base, total)],
         runs,
+        beyond,
         block,
         reduce: reduce.map(|(op, ty)| (op, ty.or(element).unwrap_or(Type::U32))),
         line: cx.line,
@@ -324,8 +340,7 @@ fn between(
     let bytes = u32::read(warp, bytes)[lane] as usize;
     let barrier = warp.addresses(barrier)[lane];
     let Some(barrier) = m.mbarrier_place(cx, barrier) else { return };
-    if !bytes.is_multiple_of(16) {
-        m.find(FindingKind::Misaligned, cx, || "bulk copies work on multiples of 16 bytes".into());
+    if !sixteens(m, cx, bytes_of(Space::Shared, from, bytes)) {
         return;
     }
     let Some((source_block, source)) = m.shared_place(cx, from, bytes, 16) else { return };
@@ -386,6 +401,7 @@ pub(super) fn wait(m: &mut Machine<'_>, warp: &mut Warp, cx: Cx, mask: u32, left
                 group: OPEN,
                 source: Vec::new(),
                 runs: Vec::new(),
+                beyond: Vec::new(),
                 block: cx.block,
                 reduce: None,
                 line: cx.line,

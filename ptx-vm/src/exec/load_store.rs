@@ -250,7 +250,12 @@ pub(super) fn store(
                     }
                 }
             }
-            Space::Param => m.find(FindingKind::OutOfBounds, cx, || "kernel parameters cannot be written".into()),
+            Space::Param => {
+                let lane = mask.trailing_zeros().min(31) as usize;
+                m.find_at(FindingKind::OutOfBounds, cx, bytes_of(Space::Param, addresses[lane], bytes), || {
+                    "kernel parameters cannot be written".into()
+                });
+            }
         }
     }
 }
@@ -305,6 +310,7 @@ pub(super) fn cp_async(
 
 /// Reads `count` bytes of a zero-filled copy, byte by byte: only those must exist.
 fn partial_source(m: &mut Machine<'_>, cx: Cx, from: u64, count: usize, align: usize, into: &mut [u8; 16]) {
+    let place = bytes_of(Space::Global, from, count);
     match m.launch.memory.place(from, count as u64) {
         Place::Inside { offset, .. }
             if (offset as usize).is_multiple_of(align) && offset as usize % PAGE + count <= PAGE =>
@@ -314,11 +320,11 @@ fn partial_source(m: &mut Machine<'_>, cx: Cx, from: u64, count: usize, align: u
                 m.global_read(cx, 1, &addresses, 1, Order::Weak, |_, byte| into[at] = byte[0]);
             }
         }
-        Place::Inside { .. } => {
-            m.find(FindingKind::Misaligned, cx, || format!("the source address must be a multiple of {align}"))
-        }
+        Place::Inside { .. } => m.find_at(FindingKind::Misaligned, cx, place, || {
+            format!("the source address must be a multiple of {align}")
+        }),
         Place::Outside { .. } => {
-            m.find(FindingKind::OutOfBounds, cx, || "the source lies outside every buffer".into());
+            m.find_at(FindingKind::OutOfBounds, cx, place, || "the source lies outside every buffer".into());
         }
     }
 }

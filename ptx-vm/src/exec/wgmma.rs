@@ -142,15 +142,20 @@ pub(super) fn wgmma(m: &mut Machine<'_>, warp: &mut Warp, cx: Cx, mask: u32, op:
         WgmmaA::Shared(..) => Vec::new(),
     };
     if m.tracks() {
-        if accumulators.iter().chain(&inputs).any(|&r| warp.wgmma.unfenced(r)) {
-            m.find(FindingKind::MissingWgmmaFence, cx, || {
-                "registers of this wgmma were written after the last wgmma.fence, or there was none".into()
-            });
+        let mut used = accumulators.iter().chain(&inputs);
+        if let Some((r, writer)) = used.find_map(|&r| warp.wgmma.unfenced(r).map(|writer| (r, writer))) {
+            let name = m.launch.program.names.get(r as usize).map_or("", String::as_str);
+            if writer == 0 {
+                m.find(FindingKind::MissingWgmmaFence, cx, || "there was no wgmma.fence before this wgmma".into());
+            } else {
+                m.find_between(FindingKind::MissingWgmmaFence, cx, (cx.me, writer), None, || {
+                    format!("register {name} of this wgmma was written after the last wgmma.fence, or there was none")
+                });
+            }
         }
-        if inputs.iter().any(|&r| warp.wgmma.accumulates(r)) {
-            m.find(FindingKind::UseBeforeWait, cx, || {
-                "the A operand is the accumulator of a wgmma that was not waited for".into()
-            });
+        if let Some(&r) = inputs.iter().find(|&&r| warp.wgmma.accumulates(r)) {
+            let holder = warp.wgmma.holder(r);
+            m.find_register(FindingKind::UseBeforeWait, cx, holder, r, "the A operand is the accumulator");
         }
     }
     let first = warp.id.warp as usize % 4 * 16;
@@ -169,8 +174,7 @@ pub(super) fn wgmma(m: &mut Machine<'_>, warp: &mut Warp, cx: Cx, mask: u32, op:
     };
     let bits = warp.uniform(op.b, mask);
     let b = operand(m, warp, cx, bits, 0, op.n, op.transpose_b, op.b_type, op.negate_b);
-    warp.wgmma.open.line = cx.line;
-    warp.wgmma.issue(&accumulators, &inputs);
+    warp.wgmma.issue(cx.line, accumulators, inputs);
     let accumulate = warp.pred(op.scale_d) & mask != 0;
     let depth = DEPTH_BYTES / op.a_type.bytes();
     if matches!(op.a_type, Element::S8 | Element::U8) {
@@ -225,6 +229,8 @@ pub(super) fn wait(m: &mut Machine<'_>, warp: &mut Warp, cx: Cx, left: u32) {
 /// Exiting with operations in flight.
 pub(super) fn exit(m: &mut Machine<'_>, warp: &Warp, cx: Cx) {
     if !warp.wgmma.idle() {
-        m.find(FindingKind::UseBeforeWait, cx, || "the warp exits while a wgmma that it did not wait for runs".into());
+        m.find_between(FindingKind::UseBeforeWait, cx, (cx.me, warp.wgmma.oldest()), None, || {
+            "the warp exits while a wgmma that it did not wait for runs".into()
+        });
     }
 }

@@ -112,14 +112,15 @@ impl Machine<'_> {
 
     #[cold]
     fn report_read(&mut self, cx: Cx, lane: u8, block: usize, index: usize, mask: u8, word: Word) {
-        let bytes = self.word_bytes(block, index, mask);
+        let missing = mask & !word.written;
+        let bytes = self.word_bytes(block, index, if missing == 0 { mask } else { missing });
         let at = self.site(cx.me, cx.line);
         let other = Some(self.site(word.agent as usize, word.line));
         if word.flags & PENDING != 0 {
             self.findings.add(FindingKind::UseBeforeWait, at, other, Some(bytes), || {
                 "shared memory was read while an asynchronous copy into it was not waited for".into()
             });
-        } else if word.written & mask != mask {
+        } else if missing != 0 {
             self.findings.add(FindingKind::UninitialisedRead, at, None, Some(bytes), || {
                 "nobody wrote these bytes of shared memory".into()
             });

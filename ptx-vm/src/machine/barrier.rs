@@ -20,6 +20,8 @@ pub(crate) struct Barrier {
     lanes: Vec<u32>,
     /// What everybody knows who arrived.
     view: View,
+    /// Who came first, and with which instruction.
+    first: usize,
     line: u32,
     /// `bar.red`: lanes whose predicate was true, over all threads.
     votes: u32,
@@ -64,10 +66,11 @@ impl Machine<'_> {
         let barrier = &mut self.blocks[cx.block].barriers[id as usize];
         barrier.lanes.resize(warps, 0);
         let fresh = barrier.arrived == 0;
-        let (before, line) = (barrier.expected, barrier.line);
+        let (before, first) = (barrier.expected, (barrier.first, barrier.line));
         let twice = barrier.lanes[local] & mask != 0;
         if fresh {
             barrier.expected = expected;
+            barrier.first = cx.me;
             barrier.line = cx.line;
         }
         let view = &self.views[cx.me];
@@ -81,9 +84,7 @@ impl Machine<'_> {
         }
         self.views[cx.me].tick(cx.me);
         if !fresh && before != expected {
-            let at = self.site(cx.me, cx.line);
-            let other = self.site(cx.me, line);
-            self.findings.add(FindingKind::BarrierMisuse, at, Some(other), None, || {
+            self.find_between(FindingKind::BarrierMisuse, cx, first, None, || {
                 format!("arrivals at barrier {id} disagree about the number of threads")
             });
         }
@@ -121,7 +122,7 @@ impl Machine<'_> {
         let over = barrier.expected.is_some_and(|n| barrier.arrived > n);
         let barrier = std::mem::take(&mut self.blocks[block].barriers[id as usize]);
         if over {
-            let cx = Cx { me: first, block, line: barrier.line };
+            let cx = Cx { me: barrier.first, block, line: barrier.line };
             self.find(FindingKind::BarrierMisuse, cx, || {
                 format!("more threads arrived at barrier {id} than it waits for")
             });

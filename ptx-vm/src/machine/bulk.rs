@@ -4,7 +4,8 @@ use super::shared::{ASYNC, ATOMIC, PENDING, Shared};
 use super::warp::LANES;
 use super::{Cx, Machine, bytes_of};
 use crate::code::{AtomicOp, Order};
-use crate::finding::FindingKind;
+use crate::finding::{Bytes, FindingKind};
+use crate::memory::{PAGE, Place};
 use crate::types::{Space, Type};
 
 /// A copy into shared memory that has been issued and not delivered.
@@ -38,6 +39,8 @@ pub(crate) struct Drain {
     pub source: Vec<(usize, usize, usize)>,
     /// Source offset, destination address and length of each run still to be written.
     pub runs: Vec<(usize, u64, usize)>,
+    /// Source offset and destination address of each element that a reduction changes beyond the tensor's edge.
+    pub beyond: Vec<(usize, u64)>,
     pub block: usize,
     pub reduce: Option<(AtomicOp, Type)>,
     pub line: u32,
@@ -260,22 +263,63 @@ impl Machine<'_> {
                         }
                     }
                 }
-                Some((op, ty)) => {
-                    let size = ty.bytes();
-                    for i in 0..length / size {
-                        let one = [address + (i * size) as u64; LANES];
-                        let mut operand = [0u8; 8];
-                        operand[..size].copy_from_slice(&data[i * size..(i + 1) * size]);
-                        let operand = u64::from_le_bytes(operand);
-                        self.global_modify(cx, 1, &one, size, Order::Relaxed, |_, slot| {
-                            let mut old = [0u8; 8];
-                            old[..size].copy_from_slice(slot);
-                            let new = crate::exec::combine_in_global(op, ty, u64::from_le_bytes(old), operand, 0);
-                            slot.copy_from_slice(&new.to_le_bytes()[..size]);
-                        });
+                Some(reduction) => {
+                    let size = reduction.1.bytes();
+                    for (i, element) in data[..length].chunks_exact(size).enumerate() {
+                        self.reduce(cx, reduction, address + (i * size) as u64, element);
                     }
                 }
             }
         }
+        if let Some(reduction) = drain.reduce {
+            for (offset, address) in std::mem::take(&mut drain.beyond) {
+                self.reduce_beyond(cx, reduction, address, offset);
+            }
+        }
+    }
+
+    /// A reduction's element at `offset` of shared memory that belongs beyond the tensor's edge, and is added there.
+    fn reduce_beyond(&mut self, cx: Cx, (op, ty): (AtomicOp, Type), address: u64, offset: usize) {
+        let size = ty.bytes();
+        let mut element = [0u8; 8];
+        element[..size].copy_from_slice(&self.blocks[cx.block].shared.data[offset..offset + size]);
+        let memory = self.launch.memory;
+        let (place, changed) = match memory.place(address, size as u64) {
+            Place::Inside { buffer, offset } => {
+                // Padding that nobody wrote is nobody's.
+                let written = memory.page(buffer, offset as usize / PAGE).all_written(offset as usize % PAGE, size);
+                ((Some(buffer), offset), written && self.reduce(cx, (op, ty), address, &element[..size]))
+            }
+            // What lies outside all buffers is not known; sums with zero leave it as it is.
+            Place::Outside { buffer, offset } => {
+                let zero = u64::from_le_bytes(element) & !(1 << (8 * size - 1)) == 0;
+                ((buffer, offset), op != AtomicOp::Add || !zero)
+            }
+        };
+        if changed {
+            let place = Bytes { space: Space::Global, buffer: place.0, offset: place.1, length: size as u32 };
+            self.find_at(FindingKind::OutOfBounds, cx, place, || {
+                "this reduction of 16-bit elements changes what lies beyond the tensor's edge: all elements that share their \
+                 16 bytes with one inside are reduced"
+                    .into()
+            });
+        }
+    }
+
+    /// Combines one element with that at `address`; whether that changed it.
+    fn reduce(&mut self, cx: Cx, (op, ty): (AtomicOp, Type), address: u64, element: &[u8]) -> bool {
+        let word = |bytes: &[u8]| {
+            let mut word = [0u8; 8];
+            word[..bytes.len()].copy_from_slice(bytes);
+            u64::from_le_bytes(word)
+        };
+        let operand = word(element);
+        let mut changed = false;
+        self.global_modify(cx, 1, &[address; LANES], element.len(), Order::Relaxed, |_, slot| {
+            let new = crate::exec::combine_in_global(op, ty, word(slot), operand, 0);
+            changed |= new != word(slot);
+            slot.copy_from_slice(&new.to_le_bytes()[..slot.len()]);
+        });
+        changed
     }
 }

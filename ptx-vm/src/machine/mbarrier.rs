@@ -1,8 +1,9 @@
 //! Transaction barriers in shared memory (`mbarrier`).
 
 use super::view::View;
-use super::{Cx, Machine};
-use crate::finding::FindingKind;
+use super::{Cx, Machine, RANK_SHIFT, bytes_of};
+use crate::finding::{Bytes, FindingKind};
+use crate::types::Space;
 use std::collections::HashMap;
 
 /// One barrier object. It is also an agent: bytes that a bulk copy delivers are stamped with the barrier's number and
@@ -61,7 +62,7 @@ impl Machine<'_> {
     pub fn mbarrier_init(&mut self, cx: Cx, lane: u8, address: u64, count: u32) {
         let Some(place) = self.mbarrier_place(cx, address) else { return };
         if count == 0 || i64::from(count) > MOST {
-            self.find(FindingKind::InvalidOperand, cx, || {
+            self.find_at(FindingKind::InvalidOperand, cx, object(place), || {
                 format!("an mbarrier takes 1 to {MOST} arrivals, not {count}")
             });
         }
@@ -99,14 +100,24 @@ impl Machine<'_> {
     pub fn mbarrier_invalidate(&mut self, cx: Cx, address: u64) {
         let Some(place) = self.mbarrier_place(cx, address) else { return };
         if self.mbarriers.table.remove(&place).is_none() {
-            self.find(FindingKind::BarrierMisuse, cx, || "there is no mbarrier at this address".into());
+            self.no_mbarrier(cx, place);
         }
+    }
+
+    pub fn no_mbarrier(&mut self, cx: Cx, place: (usize, usize)) {
+        self.find_at(FindingKind::BarrierMisuse, cx, object(place), || "there is no mbarrier at this address".into());
+    }
+
+    /// A finding about a barrier: against its initialisation, with the object's own bytes.
+    pub fn find_mbarrier(&mut self, kind: FindingKind, cx: Cx, place: (usize, usize), detail: impl FnOnce() -> String) {
+        let init = self.mbarriers.table.get(&place).map_or((cx.me, cx.line), |b| (b.init.0, b.init_line));
+        self.find_between(kind, cx, init, Some(object(place)), detail);
     }
 
     /// The barrier at a place, or a finding; an operation on it must be ordered after its initialisation.
     pub fn mbarrier(&mut self, cx: Cx, lane: u8, place: (usize, usize)) -> Option<&mut Mbarrier> {
         if !self.mbarriers.table.contains_key(&place) {
-            self.find(FindingKind::BarrierMisuse, cx, || "there is no mbarrier at this address".into());
+            self.no_mbarrier(cx, place);
             return None;
         }
         if self.tracks() {
@@ -148,7 +159,7 @@ impl Machine<'_> {
             self.views[cx.me].tick(cx.me);
         }
         if too_many {
-            self.find(FindingKind::BarrierMisuse, cx, || {
+            self.find_mbarrier(FindingKind::BarrierMisuse, cx, place, || {
                 "more threads arrive than the mbarrier was initialised for".into()
             });
         }
@@ -232,12 +243,17 @@ impl Machine<'_> {
     }
 
     /// Barriers whose announced bytes do not match what came, once everything has ended.
-    pub fn mbarriers_unbalanced(&self) -> Vec<(Cx, i64)> {
+    pub fn mbarriers_unbalanced(&self) -> Vec<(Cx, Bytes, i64)> {
         self.mbarriers
             .table
             .iter()
             .filter(|(_, b)| b.bytes != 0)
-            .map(|(place, b)| (Cx { me: b.init.0, block: place.0, line: b.init_line }, b.bytes))
+            .map(|(place, b)| (Cx { me: b.init.0, block: place.0, line: b.init_line }, object(*place), b.bytes))
             .collect()
     }
+}
+
+/// The eight bytes of a barrier object.
+fn object(place: (usize, usize)) -> Bytes {
+    bytes_of(Space::Shared, (place.1 as u64) + ((place.0 as u64) << RANK_SHIFT), 8)
 }

@@ -152,6 +152,19 @@ impl Machine<'_> {
         self.findings.add(kind, at, None, None, detail);
     }
 
+    /// A finding with another side to it: `other` is a warp, or a barrier, of this cluster and a line.
+    pub fn find_between(
+        &mut self,
+        kind: FindingKind,
+        cx: Cx,
+        other: (usize, u32),
+        bytes: Option<Bytes>,
+        detail: impl FnOnce() -> String,
+    ) {
+        let (at, other) = (self.site(cx.me, cx.line), self.site(other.0, other.1));
+        self.findings.add(kind, at, Some(other), bytes, detail);
+    }
+
     pub fn find_at(&mut self, kind: FindingKind, cx: Cx, bytes: Bytes, detail: impl FnOnce() -> String) {
         let at = self.site(cx.me, cx.line);
         self.findings.add(kind, at, None, Some(bytes), detail);

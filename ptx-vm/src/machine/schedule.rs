@@ -182,8 +182,8 @@ impl Machine<'_> {
 
     /// Everything has ended: what was announced must have come.
     fn finish(&mut self) {
-        for (cx, bytes) in self.mbarriers_unbalanced() {
-            self.find(FindingKind::ExpectedBytes, cx, || {
+        for (cx, object, bytes) in self.mbarriers_unbalanced() {
+            self.find_at(FindingKind::ExpectedBytes, cx, object, || {
                 if bytes > 0 {
                     format!("at the end the mbarrier still waits for {bytes} bytes")
                 } else {
@@ -216,17 +216,21 @@ impl Machine<'_> {
         {
             let lane = mask.trailing_zeros().min(31) as usize;
             let address = warp.addresses(*address)[lane];
-            missing = self.mbarrier_place(cx, address).and_then(|place| self.mbarrier_missing(place));
+            let place = self.mbarrier_place(cx, address);
+            missing =
+                place.and_then(|place| self.mbarrier_missing(place).map(|(pending, bytes)| (place, pending, bytes)));
         }
         match missing {
-            Some((pending, bytes)) if bytes != 0 => self.find(FindingKind::ExpectedBytes, cx, || {
-                if bytes > 0 {
-                    format!("the mbarrier waits for {bytes} bytes that no copy brings, and for {pending} arrivals")
-                } else {
-                    format!("{} bytes came that were not announced to the mbarrier", -bytes)
-                }
-            }),
-            Some((pending, _)) => self.find(FindingKind::Deadlock, cx, || {
+            Some((place, pending, bytes)) if bytes != 0 => {
+                self.find_mbarrier(FindingKind::ExpectedBytes, cx, place, || {
+                    if bytes > 0 {
+                        format!("the mbarrier waits for {bytes} bytes that no copy brings, and for {pending} arrivals")
+                    } else {
+                        format!("{} bytes came that were not announced to the mbarrier", -bytes)
+                    }
+                })
+            }
+            Some((place, pending, _)) => self.find_mbarrier(FindingKind::Deadlock, cx, place, || {
                 format!("the mbarrier waits for {pending} arrivals that do not come")
             }),
             None => self.find(FindingKind::Deadlock, cx, || "what this waits for does not happen".into()),

@@ -4,13 +4,21 @@ use super::{Cx, Machine};
 use crate::finding::FindingKind;
 use std::collections::VecDeque;
 
+/// Registers of one `wgmma` in flight.
+#[derive(Clone, Debug)]
+struct Operation {
+    line: u32,
+    accumulators: Vec<u32>,
+    inputs: Vec<u32>,
+}
+
 /// Registers and shared memory that one group of `wgmma` uses.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WgmmaGroup {
-    pub accumulators: Vec<u32>,
-    pub inputs: Vec<u32>,
+    operations: Vec<Operation>,
     /// Block-relative offsets and lengths of the shared operands.
     pub held: Vec<(usize, usize)>,
+    /// Of the last operation.
     pub line: u32,
 }
 
@@ -22,6 +30,8 @@ pub(crate) struct WgmmaState {
     inputs: Vec<u16>,
     /// When an ordinary instruction wrote a register last.
     written: Vec<u64>,
+    /// The line of that instruction.
+    writers: Vec<u32>,
     /// When `wgmma.fence` ran last.
     fence: Option<u64>,
     pub open: WgmmaGroup,
@@ -42,6 +52,7 @@ impl WgmmaState {
             accumulators: vec![0; registers],
             inputs: vec![0; registers],
             written: vec![0; registers],
+            writers: vec![0; registers],
             ..Self::default()
         }
     }
@@ -55,15 +66,15 @@ impl WgmmaState {
     }
 
     /// Registers an operation; what it accumulates into and reads is busy until its group is waited for.
-    pub fn issue(&mut self, accumulators: &[u32], inputs: &[u32]) {
-        for &r in accumulators {
+    pub fn issue(&mut self, line: u32, accumulators: Vec<u32>, inputs: Vec<u32>) {
+        for &r in &accumulators {
             self.accumulators[r as usize] += 1;
         }
-        for &r in inputs {
+        for &r in &inputs {
             self.inputs[r as usize] += 1;
         }
-        self.open.accumulators.extend(accumulators);
-        self.open.inputs.extend(inputs);
+        self.open.line = line;
+        self.open.operations.push(Operation { line, accumulators, inputs });
         self.in_flight += 1;
     }
 
@@ -72,15 +83,17 @@ impl WgmmaState {
         let mut done = Vec::new();
         while self.groups.len() > left {
             let Some(group) = self.groups.pop_front() else { break };
-            for &r in &group.accumulators {
-                self.accumulators[r as usize] -= 1;
-            }
-            for &r in &group.inputs {
-                self.inputs[r as usize] -= 1;
+            for operation in &group.operations {
+                for &r in &operation.accumulators {
+                    self.accumulators[r as usize] -= 1;
+                }
+                for &r in &operation.inputs {
+                    self.inputs[r as usize] -= 1;
+                }
             }
             done.push(group);
         }
-        if self.groups.is_empty() && self.open.accumulators.is_empty() {
+        if self.groups.is_empty() && self.open.operations.is_empty() {
             self.in_flight = 0;
         }
         done
@@ -90,13 +103,27 @@ impl WgmmaState {
         self.in_flight == 0
     }
 
-    /// Whether a register was written by an ordinary instruction after the last fence.
-    pub fn unfenced(&self, register: u32) -> bool {
-        self.fence.is_none_or(|fence| self.written[register as usize] > fence)
+    /// The line that wrote a register last, 0 for none, if that was after the last fence or there was no fence.
+    pub fn unfenced(&self, register: u32) -> Option<u32> {
+        let unfenced = self.fence.is_none_or(|fence| self.written[register as usize] > fence);
+        unfenced.then_some(self.writers[register as usize])
     }
 
     pub fn accumulates(&self, register: u32) -> bool {
         self.accumulators[register as usize] > 0
+    }
+
+    /// The line of the oldest operation in flight that accumulates into a register, or reads it.
+    pub fn holder(&self, register: u32) -> u32 {
+        let mut operations = self.groups.iter().chain([&self.open]).flat_map(|group| &group.operations);
+        let holds = |o: &&Operation| o.accumulators.contains(&register) || o.inputs.contains(&register);
+        operations.find(holds).map_or(0, |operation| operation.line)
+    }
+
+    /// The line of the oldest operation in flight.
+    pub fn oldest(&self) -> u32 {
+        let mut operations = self.groups.iter().chain([&self.open]).flat_map(|group| &group.operations);
+        operations.next().map_or(0, |operation| operation.line)
     }
 }
 
@@ -104,24 +131,41 @@ impl Machine<'_> {
     /// An ordinary instruction of a kernel with wgmma is about to run: it must leave registers in flight alone.
     pub fn check_registers(&mut self, state: &mut WgmmaState, cx: Cx, touched: &Touched, now: u64) {
         if !state.idle() {
-            if touched.reads.iter().any(|&r| state.accumulators[r as usize] > 0) {
-                self.find(FindingKind::UseBeforeWait, cx, || {
-                    "this reads an accumulator of a wgmma that was not waited for".into()
-                });
+            let accumulator = |&&r: &&u32| state.accumulators[r as usize] > 0;
+            if let Some(&r) = touched.reads.iter().find(accumulator) {
+                self.find_register(FindingKind::UseBeforeWait, cx, state.holder(r), r, "this reads the accumulator");
             }
-            if touched.writes.iter().any(|&r| state.accumulators[r as usize] > 0) {
-                self.find(FindingKind::OverwriteInFlight, cx, || {
-                    "this writes an accumulator of a wgmma that was not waited for".into()
-                });
+            if let Some(&r) = touched.writes.iter().find(accumulator) {
+                self.find_register(
+                    FindingKind::OverwriteInFlight,
+                    cx,
+                    state.holder(r),
+                    r,
+                    "this writes the accumulator",
+                );
             }
-            if touched.writes.iter().any(|&r| state.inputs[r as usize] > 0) {
-                self.find(FindingKind::OverwriteInFlight, cx, || {
-                    "this overwrites an operand of a wgmma that was not waited for".into()
-                });
+            if let Some(&r) = touched.writes.iter().find(|&&r| state.inputs[r as usize] > 0) {
+                self.find_register(
+                    FindingKind::OverwriteInFlight,
+                    cx,
+                    state.holder(r),
+                    r,
+                    "this overwrites the operand",
+                );
             }
         }
         for &r in &touched.writes {
             state.written[r as usize] = now;
+            state.writers[r as usize] = cx.line;
         }
+    }
+
+    /// A register in the hands of the `wgmma` of line `holder` was touched.
+    #[cold]
+    pub fn find_register(&mut self, kind: FindingKind, cx: Cx, holder: u32, register: u32, what: &str) {
+        let name = self.launch.program.names.get(register as usize).map_or("", String::as_str);
+        self.find_between(kind, cx, (cx.me, holder), None, || {
+            format!("{what} {name} of a wgmma that was not waited for")
+        });
     }
 }

@@ -465,7 +465,7 @@ impl<'s> Parser<'s> {
             let at = self.at();
             let name = self.name()?;
             let mut declare = |name: String| {
-                kernel.registers.push(Register { ty });
+                kernel.registers.push(Register { ty, name: name.clone() });
                 body.declare(name, kernel.registers.len() as u32 - 1);
                 kernel.registers.len() <= MAX_REGISTERS
             };

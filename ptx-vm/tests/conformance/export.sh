@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
 # Runs the example programs in the interpreter over the list of shapes and writes each run down for replay.py.
-# Usage: export.sh NSA FOLDER; NSA is the path of the `nsa` command. Whether the results are right is for the tests: nothing is compared here.
+# Usage: export.sh NSA FOLDER [TARGET...]; NSA is the path of the `nsa` command, targets are sm_90a and sm_80 unless given.
+# Whether the results are right is for the tests: nothing is compared here.
 set -euo pipefail
 nsa="$(realpath "$1")"
 mkdir -p "$2"
 out="$(realpath "$2")"
+shift 2
+targets=("$@")
+[ $# -gt 0 ] || targets=(sm_90a sm_80)
 cd "$(dirname "$0")/../../.."
 
 case_() { # name, target, program, arguments
@@ -23,7 +27,7 @@ mlp_sizes=(j=16 u=64 STRIDE=8 BLOCK=32 N=4 WINDOW=40)
 for kind in large ties; do
     python3 ptx-vm/tests/conformance/inputs.py "$kind" 65 1 4 64 "$out/$kind.safetensors"
 done
-for target in sm_90a sm_80; do
+for target in "${targets[@]}"; do
     # Lengths.
     for t in 1 2 15 31 32 33 63 64 65 127 200 333 1000 1024 2047; do
         case_ "full_$t" $target full_attention --set t=$t s=$t g=1 r=2 d=64 e=64
@@ -63,10 +67,11 @@ for target in sm_90a sm_80; do
         case_ "nsa_$kind" $target nsa --inputs "$out/$kind.safetensors" --set t=65 s=65 g=1 r=4 d=64 e=64 "${nsa_sizes[@]}"
     done
     # The relatives.
-    for program in a_shape alibi block_sparse cross_attention differential documents h2o infllm_v2 learned_bias moba prefix_mask quest softcap \
-        vertical_slash window_with_sinks; do
+    for program in a_shape alibi bigbird block_sparse cross_attention differential documents h2o infllm_v2 learned_bias moba prefix_mask quest softcap \
+        tree vertical_slash window_with_sinks; do
         case_ "$program" $target $program --set t=130 s=130 g=2 r=2 d=64 e=64
     done
+    case_ mla $target mla --set t=130 s=130 r=2 c=64 p=16
 done
 rm -f "$out/log.txt" "$out/large.safetensors" "$out/ties.safetensors"
 du -sh "$out"

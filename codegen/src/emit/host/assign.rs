@@ -2,6 +2,7 @@
 
 use super::EmitError;
 use super::element::Rows;
+use super::forms::Form;
 use super::layout::padded;
 use super::lower::Lower;
 use super::math;
@@ -16,6 +17,18 @@ use inkwell::FloatPredicate;
 const PARTIALS: u32 = 4;
 /// Exponentials per iteration of a softmax: the loop itself then costs little beside them.
 const EXPONENTIALS: u32 = 4;
+
+/// An online softmax; see [`crate::plan::Statement::Online`].
+pub(super) struct Softmax<'r> {
+    pub score: Var,
+    pub max: Var,
+    pub scale: f64,
+    pub rescale: &'r [Var],
+    /// The form of the tile for whose contraction in matrix registers weights are rounded at once.
+    pub round: Option<Form>,
+    /// The variable that weights are summed up into at once.
+    pub sum: Option<Var>,
+}
 
 impl<'c> Lower<'_, 'c> {
     /// `var = expr` at every element.
@@ -112,7 +125,14 @@ impl<'c> Lower<'_, 'c> {
         f: &mut dyn FnMut(&mut Self, Value<'c>) -> Result<(), EmitError>,
     ) -> Result<(), EmitError> {
         let e = self.e;
-        let open = e.begin_loop(e.i64(0), e.i64(self.scratch.padded_rows.into()), self.scratch.lanes.into(), &[]);
+        let (first, end) = match self.only {
+            Some(panel) => (panel, e.add(panel, e.i64(self.scratch.panel.into()))),
+            None => (e.i64(0), e.i64(self.scratch.padded_rows.into())),
+        };
+        if self.only.is_some() && self.vectors() == 1 {
+            return f(self, first);
+        }
+        let open = e.begin_loop(first, end, self.scratch.lanes.into(), &[]);
         f(self, open.index)?;
         e.end_loop(open, &[]);
         Ok(())
@@ -166,6 +186,9 @@ impl<'c> Lower<'_, 'c> {
     }
     /// Builds `f` for every panel (`i64`, its first row).
     pub(super) fn each_panel(&self, f: &mut dyn FnMut(Value<'c>) -> Result<(), EmitError>) -> Result<(), EmitError> {
+        if let Some(panel) = self.only {
+            return f(panel);
+        }
         let e = self.e;
         let open = e.begin_loop(e.i64(0), e.i64(self.scratch.padded_rows.into()), self.scratch.panel.into(), &[]);
         f(open.index)?;
@@ -243,8 +266,9 @@ impl<'c> Lower<'_, 'c> {
     }
 
     /// Online softmax; see [`crate::plan::Statement::Online`].
-    pub(super) fn online(&mut self, score: Var, max: Var, scale: f64, rescale: &[Var]) -> Result<(), EmitError> {
+    pub(super) fn online(&mut self, softmax: &Softmax<'_>) -> Result<(), EmitError> {
         let e = self.e;
+        let Softmax { score, max, scale, rescale, round, sum } = *softmax;
         let Some(columns) = &self.variable(score)?.columns else {
             return Err(EmitError::Plan("a softmax of a variable without columns".into()));
         };
@@ -266,21 +290,38 @@ impl<'c> Lower<'_, 'c> {
                 .collect();
             let together = [EXPONENTIALS / self.vectors(), 1].into_iter().find(|n| columns.count.is_multiple_of(*n));
             let together = together.unwrap_or(1);
-            let open = e.begin_loop(e.i64(0), e.i64(columns.count.into()), together.into(), &[]);
+            let partials = if sum.is_some() { together * self.vectors() } else { 0 };
+            let zero = e.f32_like(self.vector_type().const_zero(), 0.0);
+            let partials = vec![zero; partials as usize];
+            let open = e.begin_loop(e.i64(0), e.i64(columns.count.into()), together.into(), &partials);
             let pointer = e.offset(start, e.mul(open.index, e.i64(self.panel_bytes())));
+            let mut sums = open.carried.clone();
             for column in 0..i64::from(together) {
                 let pointer = e.offset(pointer, e.i64(column * self.panel_bytes()));
                 let mut weights = Vec::new();
-                for (s, m) in self.load_panel(pointer).iter().zip(&base) {
-                    weights.push(math::exp2(e, e.fmul(e.fsub(*s, *m), scale))?);
+                for (s, base) in self.load_panel(pointer).iter().zip(&base) {
+                    weights.push(math::weight(e, e.fmul(e.fsub(*s, *base), scale), round.is_some())?);
                 }
                 self.store_panel(&weights, pointer);
+                let own = sums.iter_mut().skip(column as usize * weights.len());
+                own.zip(&weights).for_each(|(sum, weight)| *sum = e.fadd(*sum, *weight));
             }
-            e.end_loop(open, &[]);
-            self.rescale_panel(rescale, row, &old, &new, &base, scale)
+            let sums = e.end_loop(open, &sums);
+            if let Some(form) = round {
+                self.round_panel(score, row, form)?;
+            }
+            self.rescale_panel(rescale, row, &old, &new, &base, scale)?;
+            let Some(sum) = sum else { return Ok(()) };
+            let pointer = self.panel(sum, row)?;
+            let mut total = self.load_panel(pointer);
+            let mut parts = sums.chunks(total.len());
+            let first = parts.next().map(<[_]>::to_vec).unwrap_or_default();
+            let whole = parts.fold(first, |a, b| a.iter().zip(b).map(|(a, b)| e.fadd(*a, *b)).collect());
+            total.iter_mut().zip(&whole).for_each(|(sum, own)| *sum = e.fadd(*sum, *own));
+            self.store_panel(&total, pointer);
+            Ok(())
         })
     }
-
     /// Multiplies running sums by `2^(scale (old - new))` where the maximum of some row has moved.
     fn rescale_panel(
         &self,

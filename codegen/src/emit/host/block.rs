@@ -5,9 +5,11 @@ use crate::emit::llvm::{Emitter, Value};
 use crate::emit::scalar::View;
 use crate::plan::{Kernel, Plan, PlanExtent};
 use crate::term::{AxisName, TensorName};
+use inkwell::IntPredicate;
 use std::collections::HashMap;
 
 /// Values of one block; all dominate its body.
+#[derive(Clone)]
 pub(super) struct Block<'c> {
     /// `i32` per axis of the plan.
     pub lengths: HashMap<AxisName, Value<'c>>,
@@ -15,6 +17,41 @@ pub(super) struct Block<'c> {
     pub views: HashMap<TensorName, View<'c>>,
     /// First value (`i32`) of every grid axis.
     pub grid: HashMap<AxisName, Value<'c>>,
+    /// What the next block of the table of tiles begins at beyond this one, along the grid's run-time axis (`i32`). Only an
+    /// expectation: the next block may belong to another sequence.
+    pub ahead: Value<'c>,
+    /// Where the block is in the table of tiles.
+    pub place: Place<'c>,
+}
+
+/// A place in the table of tiles, whose entries are a sequence and a first value (`i32` each).
+#[derive(Clone, Copy)]
+pub(super) struct Place<'c> {
+    /// Address of the first entry.
+    table: Value<'c>,
+    /// Which entry (`i64`).
+    at: Value<'c>,
+    /// The last entry (`i64`).
+    last: Value<'c>,
+}
+
+impl<'c> Place<'c> {
+    /// So many entries further (`i64`), at most the last one.
+    fn further(self, e: &Emitter<'c>, by: Value<'c>) -> Self {
+        Place { at: e.imin(e.add(self.at, by), self.last), ..self }
+    }
+    fn word(self, e: &Emitter<'c>, word: i64) -> Value<'c> {
+        let entry = e.offset(self.table, e.mul(self.at, e.i64(8)));
+        e.load(e.i32_type().into(), e.offset(entry, e.i64(4 * word)), 4)
+    }
+    /// The sequence's number.
+    fn sequence(self, e: &Emitter<'c>) -> Value<'c> {
+        self.word(e, 0)
+    }
+    /// The first value of the grid's run-time axis.
+    fn first(self, e: &Emitter<'c>) -> Value<'c> {
+        self.word(e, 1)
+    }
 }
 
 /// The constant extent of an axis.
@@ -47,9 +84,10 @@ impl<'c> Block<'c> {
         let tiles = word(e, parameters, 2);
         let tile = e.urem(index, tiles);
         let mut rest = e.udiv(index, tiles);
-        let entry = e.offset(e.pointer(word(e, parameters, 1), 0), e.mul(tile, e.i64(8)));
-        let sequence = e.load(e.i32_type().into(), entry, 4);
-        let first = e.load(e.i32_type().into(), e.offset(entry, e.i64(4)), 4);
+        let table = e.pointer(word(e, parameters, 1), 0);
+        let place = Place { table, at: tile, last: e.sub(tiles, e.i64(1)) };
+        let (sequence, first) = (place.sequence(e), place.first(e));
+        let ahead = e.sub(place.further(e, e.i64(1)).first(e), first);
 
         // Constant grid axes, fastest last.
         let mut grid = HashMap::new();
@@ -106,6 +144,29 @@ impl<'c> Block<'c> {
             let view = View { pointer, strides, axes: buffer.axes.clone(), dtype: buffer.dtype };
             views.insert(buffer.name, view);
         }
-        Ok(Block { lengths, views, grid })
+        Ok(Block { lengths, views, grid, ahead, place })
+    }
+
+    /// The block that is so many entries (`i64`) further in the table of tiles, if it is one of those that
+    /// [`Block::neighbours`] counts. `axis`: the grid's run-time axis.
+    pub fn neighbour(&self, e: &Emitter<'c>, axis: AxisName, by: Value<'c>) -> Self {
+        let place = self.place.further(e, by);
+        let first = place.first(e);
+        let ahead = e.sub(place.further(e, e.i64(1)).first(e), first);
+        let mut block = Block { ahead, place, ..self.clone() };
+        block.grid.insert(axis, first);
+        block
+    }
+
+    /// How many of at most `most` blocks (`i64`) from this one on differ in nothing but their place along the grid's run-time
+    /// axis (`i64`; at least this one).
+    pub fn neighbours(&self, e: &Emitter<'c>, most: Value<'c>) -> Value<'c> {
+        let entries = e.add(e.sub(self.place.last, self.place.at), e.i64(1));
+        let sequence = self.place.sequence(e);
+        let open = e.begin_loop(e.i64(1), e.imin(most, entries), 1, &[e.i64(1), e.bool(true)]);
+        let same = e.icmp(IntPredicate::EQ, self.place.further(e, open.index).sequence(e), sequence);
+        let same = e.and(open.carried[1], same);
+        let count = e.add(open.carried[0], e.zero_extend(same, e.i64_type().into()));
+        e.end_loop(open, &[count, same])[0]
     }
 }

@@ -3,7 +3,7 @@
 use super::block::constant;
 use super::layout::{halves, padded};
 use super::lower::Lower;
-use super::matrix::stored_column;
+use super::matrix::stored_at;
 use super::{EmitError, math};
 use crate::emit::llvm::Value;
 use crate::emit::scalar::{Environment, Math, Scalar, View};
@@ -164,8 +164,7 @@ impl<'c> Environment<'c> for Element<'_, '_, 'c> {
                     if vector {
                         return Err(EmitError::Plan(format!("accumulator %{number} is read in vectors")));
                     }
-                    let line = e.mul(row, e.i64(halves(stride).into()));
-                    k.at(base, e.add(line, stored_column(e, at)), 4)
+                    k.at(base, stored_at(e, row, at, halves(stride)), 4)
                 } else if column_lanes {
                     return Err(EmitError::Plan(format!("variable %{number} is read along its columns")));
                 } else {

@@ -4,14 +4,15 @@
 //! apart, and blocks of a list anywhere, where hardware prefetches nothing.
 
 use super::EmitError;
+use super::block::constant;
 use super::element::Rows;
 use super::forms::Form;
 use super::layout::{padded, tile_stride};
 use super::lower::Lower;
 use crate::emit::llvm::Value;
 use crate::emit::scalar::{Evaluator, View, load_lanes};
-use crate::plan::{Tile, TileAxis, Var};
-use crate::term::AxisName;
+use crate::plan::{Statement, Tile, TileAxis, Var};
+use crate::term::{AxisName, Type};
 
 /// Vectors per iteration of a copy, where they divide: enough independent loads to wait for several cache lines at once.
 const UNROLL: u32 = 8;
@@ -25,6 +26,13 @@ impl<'a, 'c> Lower<'a, 'c> {
             return Err(EmitError::Plan(format!("no tile {number}")));
         };
         match &tile.slow {
+            TileAxis::Rows if self.scratch.forms.matrix() => {
+                self.prefetch_rows_ahead(tile)?;
+                match self.scratch.forms.tiles[number as usize] {
+                    Form::Floats => self.fetch_rows(number, tile),
+                    _ => self.fetch_halves(number, tile),
+                }
+            }
             _ if self.scratch.forms.tiles[number as usize] != Form::Floats => self.fetch_halves(number, tile),
             TileAxis::Rows => self.fetch_rows(number, tile),
             TileAxis::Span(slow) => {
@@ -122,6 +130,12 @@ impl<'a, 'c> Lower<'a, 'c> {
     pub(super) fn next_tile(&self, number: u32) -> Option<(&'a Tile, Value<'c>)> {
         let open = self.loops.last()?;
         let place = open.fetches.iter().position(|tile| *tile == number)?;
+        if self.scratch.forms.matrix() {
+            // Tiles come in one after the other, so that the time to prefetch one is that of a whole iteration.
+            let tile = self.kernel.tiles.get(number as usize)?;
+            let walked = matches!(&tile.slow, TileAxis::Span(span) if span.axis == open.axis);
+            return (walked && tile.copy).then_some((tile, open.next));
+        }
         let (next, base) = match open.fetches.get(place + 1) {
             Some(next) => (*next, open.base),
             None => (open.fetches[0], open.next),
@@ -133,12 +147,56 @@ impl<'a, 'c> Lower<'a, 'c> {
 
     /// Has a row of a tile brought into the second-level cache. It need not exist: nothing is read.
     pub(super) fn prefetch_row(&self, tile: &Tile, value: Value<'c>) -> Result<(), EmitError> {
-        let e = self.e;
         let TileAxis::Span(slow) = &tile.slow else { return Ok(()) };
         let (view, first) = self.row_address(tile, Some((slow.axis, value)), Rows::Block)?;
-        let bytes = i64::from(tile.fast.count) * view.dtype.bytes() as i64;
+        self.prefetch_line(first, tile.fast.count, view.dtype)
+    }
+    /// Has consecutive elements brought into the second-level cache.
+    fn prefetch_line(&self, first: Value<'c>, count: u32, dtype: Type) -> Result<(), EmitError> {
+        let e = self.e;
+        let bytes = i64::from(count) * dtype.bytes() as i64;
         for line in (0..bytes).step_by(CACHE_LINE) {
             e.prefetch(e.offset(first, e.i64(line)))?;
+        }
+        Ok(())
+    }
+
+    /// Has the rows of the next block's row tile brought closer, which this block's work then hides.
+    pub(super) fn prefetch_rows_ahead(&self, tile: &Tile) -> Result<(), EmitError> {
+        let e = self.e;
+        let Some(axis) = self.kernel.grid.last().map(|g| g.axis).filter(|a| constant(self.plan, *a).is_none()) else {
+            return Ok(());
+        };
+        if !(tile.copy && self.loops.is_empty()) {
+            return Ok(());
+        }
+        let open = e.begin_loop(e.i64(0), e.i64(self.scratch.rows.into()), 1, &[]);
+        let own = match self.kernel.rows.iter().position(|span| span.axis == axis) {
+            Some(index) => e.load(e.i32_type().into(), self.at(self.scratch.coordinates[index], open.index, 4), 4),
+            None => self.row_first(axis),
+        };
+        let value = e.add(own, self.block.ahead);
+        let (view, first) = self.row_address(tile, Some((axis, value)), Rows::One(open.index))?;
+        self.prefetch_line(first, tile.fast.count, view.dtype)?;
+        e.end_loop(open, &[]);
+        Ok(())
+    }
+
+    /// Has the rows of results that this block will add to, or write, brought closer before it begins.
+    pub(super) fn prefetch_results(&self) -> Result<(), EmitError> {
+        let e = self.e;
+        for statement in &self.kernel.body {
+            let Statement::Store { buffer, index, rows: true, columns: Some(span), .. } = statement else { continue };
+            let Some(view) = self.block.views.get(buffer) else { continue };
+            if !self.is_last(index, span) || index.iter().any(|id| self.facts.reads(*id)) {
+                continue;
+            }
+            let open = e.begin_loop(e.i64(0), e.i64(self.scratch.rows.into()), 1, &[]);
+            let element = self.element(1, Rows::One(open.index), Some(self.column(span, e.i64(0))));
+            let mut evaluator = Evaluator::new(e, self.plan, self.facts, &element);
+            let place = index.iter().map(|id| evaluator.plain(*id)).collect::<Result<Vec<_>, _>>()?;
+            self.prefetch_line(self.address(view, &place), span.count, view.dtype)?;
+            e.end_loop(open, &[]);
         }
         Ok(())
     }
@@ -204,12 +262,31 @@ impl<'a, 'c> Lower<'a, 'c> {
         e.end_loop(rows, &[]);
     }
 
-    /// The transpose of a square of lanes, by interleaving vectors at halving distance.
+    /// The transpose of a square of lanes (a power of two of them, at least 4).
     pub(super) fn transposed(&self, mut vectors: Vec<Value<'c>>) -> Vec<Value<'c>> {
         let lanes = self.scratch.lanes;
-        // Swapping blocks of `half` between vectors `half` apart transposes the grid of blocks, level by level.
+        // Squares of four by interleaving, which every instruction set has an instruction for.
+        for four in vectors.chunks_exact_mut(4) {
+            let interleave = |a, b, pick: [u32; 4]| {
+                let pick: Vec<u32> = (0..lanes / 4)
+                    .flat_map(|part| pick.map(|i| 4 * part + i % 4 + if i < 4 { 0 } else { lanes }))
+                    .collect();
+                self.e.shuffle(a, b, &pick)
+            };
+            let (low, high) = ([0, 4, 1, 5], [2, 6, 3, 7]);
+            let (first, second) = ([0, 1, 4, 5], [2, 3, 6, 7]);
+            let [a, b] = [low, high].map(|pick| interleave(four[0], four[1], pick));
+            let [c, d] = [low, high].map(|pick| interleave(four[2], four[3], pick));
+            four.copy_from_slice(&[
+                interleave(a, c, first),
+                interleave(a, c, second),
+                interleave(b, d, first),
+                interleave(b, d, second),
+            ]);
+        }
+        // Swapping blocks of `half` between vectors `half` apart transposes the grid of these squares, level by level.
         let mut half = lanes / 2;
-        while half > 0 {
+        while half >= 4 {
             let keep: Vec<u32> = (0..lanes).map(|l| if l & half == 0 { l } else { lanes + l - half }).collect();
             let swap: Vec<u32> = (0..lanes).map(|l| if l & half == 0 { l + half } else { lanes + l }).collect();
             for i in (0..lanes).filter(|i| i & half == 0) {

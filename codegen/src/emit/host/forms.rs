@@ -193,15 +193,29 @@ fn reads_halves(plan: &Plan, root: Id) -> bool {
     true
 }
 
+/// Whether a term reads anything that statements of the same kernel compute: variables or stages.
+pub(super) fn reads_scratch(plan: &Plan, root: Id) -> bool {
+    any(plan, root, &|term| match term {
+        Term::Value(_) => true,
+        Term::Tensor(name) => name.name().starts_with("stage:"),
+        _ => false,
+    })
+}
+
 /// Whether a term reads a variable.
-fn reads(plan: &Plan, root: Id, var: u32) -> bool {
+pub(super) fn reads(plan: &Plan, root: Id, var: u32) -> bool {
+    any(plan, root, &|term| matches!(term, Term::Value(v) if v.0 == var))
+}
+
+/// Whether a term has a part of some kind.
+fn any(plan: &Plan, root: Id, wanted: &dyn Fn(&Term) -> bool) -> bool {
     let mut seen = vec![false; usize::from(root) + 1];
     let mut stack = vec![root];
     while let Some(id) = stack.pop() {
         if std::mem::replace(&mut seen[usize::from(id)], true) {
             continue;
         }
-        if matches!(&plan.terms[id], Term::Value(v) if v.0 == var) {
+        if wanted(&plan.terms[id]) {
             return true;
         }
         stack.extend(plan.terms[id].children());

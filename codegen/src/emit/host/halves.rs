@@ -4,8 +4,9 @@ use super::EmitError;
 use super::element::Rows;
 use super::fetch::Turn;
 use super::forms::Form;
-use super::layout::{HALVES, LINES, halves};
+use super::layout::{HALVES, LINES, REGISTER, halves};
 use super::lower::Lower;
+use super::matrix::Registers;
 use crate::emit::llvm::Value;
 use crate::emit::scalar::{Evaluator, store_type};
 use crate::plan::{Span, Tile, TileAxis};
@@ -13,12 +14,29 @@ use crate::term::{AxisName, TensorName, Term, Type};
 use egg::Id;
 use inkwell::IntPredicate;
 
+/// How lines lie in scratch memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lie {
+    /// One after the other.
+    Lines,
+    /// In parts of 32 values, in registers.
+    Registers,
+}
+
+impl Lie {
+    /// Bytes from one part of a line to the next.
+    fn part(self) -> i64 {
+        if self == Lie::Lines { 64 } else { REGISTER }
+    }
+}
+
 impl<'a, 'c> Lower<'a, 'c> {
-    /// Where the lines of a tile of lines begin, and the bytes from one to the next (`i64`).
-    pub(super) fn lines_of(&self, tile: u32) -> (Value<'c>, Value<'c>) {
+    /// Where the registers of a tile of lines are.
+    pub(super) fn lines_of(&self, tile: u32) -> Registers<'c> {
         let own = || {
-            let fast = self.kernel.tiles[tile as usize].fast.count;
-            (self.at(self.scratch.tiles[tile as usize], self.e.i64(0), 1), self.e.i64(i64::from(halves(fast)) * 2))
+            let parts = i64::from(halves(self.kernel.tiles[tile as usize].fast.count) / HALVES);
+            let start = self.at(self.scratch.tiles[tile as usize], self.e.i64(0), 1);
+            Registers::packed(self.e, start, REGISTER, parts * REGISTER)
         };
         self.borrowed[tile as usize].unwrap_or_else(own)
     }
@@ -29,12 +47,12 @@ impl<'a, 'c> Lower<'a, 'c> {
         let own = self.scratch.tiles[number as usize];
         match (&tile.slow, form) {
             (TileAxis::Rows, _) => {
-                let to = if form == Form::Pairs { self.scratch.untiled } else { own };
-                self.row_lines(tile, to)?;
-                if form == Form::Pairs {
-                    // A pair moves like one f32.
-                    self.turn(to, own, halves(tile.fast.count) / 2, Turn::ToPanels);
+                if form == Form::Lines {
+                    return self.row_lines(tile, own, Lie::Registers);
                 }
+                self.row_lines(tile, self.scratch.untiled, Lie::Lines)?;
+                // A pair moves like one f32.
+                self.turn(self.scratch.untiled, own, halves(tile.fast.count) / 2, Turn::ToPanels);
                 Ok(())
             }
             (TileAxis::Span(slow), Form::Pairs) => self.fetch_pairs(number, tile, slow),
@@ -43,10 +61,10 @@ impl<'a, 'c> Lower<'a, 'c> {
     }
 
     /// A line per row.
-    fn row_lines(&mut self, tile: &Tile, base: u64) -> Result<(), EmitError> {
+    fn row_lines(&mut self, tile: &Tile, base: u64, lie: Lie) -> Result<(), EmitError> {
         let e = self.e;
         let open = e.begin_loop(e.i64(0), e.i64(self.scratch.padded_rows.into()), 1, &[]);
-        self.line(tile, None, Rows::One(open.index), self.line_at(tile, base, open.index))?;
+        self.line(tile, None, Rows::One(open.index), self.line_at(tile, base, open.index, lie), lie)?;
         e.end_loop(open, &[]);
         Ok(())
     }
@@ -59,27 +77,30 @@ impl<'a, 'c> Lower<'a, 'c> {
         let registers = slow.count.is_multiple_of(LINES) && tile.fast.count.is_multiple_of(HALVES);
         if !(once && registers && self.is_copied(tile)? && self.is_regular(tile, slow)) {
             self.borrowed[number as usize] = None;
-            return self.copy_lines(number, tile, slow, base);
+            return self.copy_lines(number, tile, slow, base, Lie::Registers);
         }
         let first = self.column_base(slow.axis);
         let (_, start) = self.row_address(tile, Some((slow.axis, first)), Rows::Block)?;
         let (_, second) = self.row_address(tile, Some((slow.axis, e.add(first, e.i32(1)))), Rows::Block)?;
         let line = e.sub(e.address(second), e.address(start));
-        self.borrowed[number as usize] = Some(match self.whole(slow)? {
+        let there = [start, line, e.i64(64), e.mul(line, e.i64(LINES.into()))];
+        let place = match self.whole(slow)? {
             None => {
                 self.prefetch_next(number, slow)?;
-                (start, line)
+                there.to_vec()
             }
             Some(whole) => {
-                let own = self.lines_of(number);
+                self.borrowed[number as usize] = None;
+                let Registers { start, line, deeper, across } = self.lines_of(number);
                 let mut conditional = e.begin_if(whole);
                 self.prefetch_next(number, slow)?;
-                e.begin_else(&mut conditional, &[start, line]);
-                self.copy_lines(number, tile, slow, base)?;
-                let merged = e.end_if(conditional, &[own.0, own.1]);
-                (merged[0], merged[1])
+                e.begin_else(&mut conditional, &there);
+                self.copy_lines(number, tile, slow, base, Lie::Registers)?;
+                e.end_if(conditional, &[start, line, deeper, across])
             }
-        });
+        };
+        let [start, line, deeper, across] = [0, 1, 2, 3].map(|i| place[i]);
+        self.borrowed[number as usize] = Some(Registers { start, line, deeper, across });
         Ok(())
     }
 
@@ -94,7 +115,7 @@ impl<'a, 'c> Lower<'a, 'c> {
     }
 
     /// Writes a line per value of the slow axis; zeros beyond its length.
-    fn copy_lines(&mut self, number: u32, tile: &'a Tile, slow: &Span, base: u64) -> Result<(), EmitError> {
+    fn copy_lines(&mut self, number: u32, tile: &'a Tile, slow: &Span, base: u64, lie: Lie) -> Result<(), EmitError> {
         let e = self.e;
         let next = self.next_tile(number);
         let open = e.begin_loop(e.i64(0), e.i64(slow.count.into()), 1, &[]);
@@ -102,15 +123,15 @@ impl<'a, 'c> Lower<'a, 'c> {
             self.prefetch_row(next, e.add(base, e.to_i32(open.index)))?;
         }
         let value = e.add(self.column_base(slow.axis), e.to_i32(open.index));
-        let to = self.line_at(tile, base, open.index);
+        let to = self.line_at(tile, base, open.index, lie);
         if self.loose(slow) {
             let mut inside = e.begin_if(self.column_inside(slow.axis, value)?);
-            self.line(tile, Some((slow.axis, value)), Rows::Block, to)?;
+            self.line(tile, Some((slow.axis, value)), Rows::Block, to, lie)?;
             e.begin_else(&mut inside, &[]);
-            self.zeros(to, halves(tile.fast.count));
+            self.zeros(to, halves(tile.fast.count) / HALVES, lie.part());
             e.end_if(inside, &[]);
         } else {
-            self.line(tile, Some((slow.axis, value)), Rows::Block, to)?;
+            self.line(tile, Some((slow.axis, value)), Rows::Block, to, lie)?;
         }
         e.end_loop(open, &[]);
         Ok(())
@@ -147,9 +168,13 @@ impl<'a, 'c> Lower<'a, 'c> {
         }
         self.interleave(sources[0], sources[1], self.pairs_at(tile, own, open.index), tile.fast.count);
         e.end_loop(open, &[]);
-        let missing = (halves(slow.count) - slow.count) / 2;
-        let to = self.pairs_at(tile, own, e.i64((slow.count / 2).into()));
-        self.zeros(to, missing * halves(tile.fast.count) * 2);
+        if !slow.count.is_multiple_of(HALVES) {
+            let (first, end) = (slow.count / 2, halves(slow.count) / 2);
+            let open = e.begin_loop(e.i64(first.into()), e.i64(end.into()), 1, &[]);
+            let to = self.pairs_at(tile, own, open.index);
+            self.zeros(to, halves(tile.fast.count) / LINES, REGISTER);
+            e.end_loop(open, &[]);
+        }
         Ok(())
     }
     /// Pairs from lines that are written first.
@@ -157,11 +182,12 @@ impl<'a, 'c> Lower<'a, 'c> {
         let e = self.e;
         let (lines, own) = (self.scratch.untiled, self.scratch.tiles[number as usize]);
         let width = halves(tile.fast.count);
-        self.copy_lines(number, tile, slow, lines)?;
+        self.copy_lines(number, tile, slow, lines, Lie::Lines)?;
         let missing = halves(slow.count) - slow.count;
-        self.zeros(self.line_at(tile, lines, e.i64(slow.count.into())), missing * width);
+        let end = self.line_at(tile, lines, e.i64(slow.count.into()), Lie::Lines);
+        self.zeros(end, missing * width / HALVES, Lie::Lines.part());
         let open = e.begin_loop(e.i64(0), e.i64((halves(slow.count) / 2).into()), 1, &[]);
-        let first = self.line_at(tile, lines, e.mul(open.index, e.i64(2)));
+        let first = self.line_at(tile, lines, e.mul(open.index, e.i64(2)), Lie::Lines);
         let second = e.offset(first, e.i64(i64::from(width) * 2));
         self.interleave(first, second, self.pairs_at(tile, own, open.index), width);
         e.end_loop(open, &[]);
@@ -206,13 +232,24 @@ impl<'a, 'c> Lower<'a, 'c> {
         Ok(Some(e.icmp(IntPredicate::SLE, end, self.length(slow.axis)?)))
     }
 
-    /// Line `index` (`i64`) of lines in scratch memory.
-    fn line_at(&self, tile: &Tile, base: u64, index: Value<'c>) -> Value<'c> {
-        self.at(base, index, i64::from(halves(tile.fast.count)) * 2)
+    /// Line `index` (`i64`) in scratch memory.
+    fn line_at(&self, tile: &Tile, base: u64, index: Value<'c>, lie: Lie) -> Value<'c> {
+        let width = halves(tile.fast.count);
+        match lie {
+            Lie::Lines => self.at(base, index, i64::from(width) * 2),
+            Lie::Registers => self.line_of_registers(base, index, width / HALVES),
+        }
     }
-    /// The pairs `index` (`i64`) of the slow axis in scratch memory.
+    /// The pairs `index` (`i64`) of the slow axis in scratch memory; neighbouring registers of them follow each other.
     fn pairs_at(&self, tile: &Tile, base: u64, index: Value<'c>) -> Value<'c> {
-        self.at(base, index, i64::from(halves(tile.fast.count)) * 4)
+        self.line_of_registers(base, index, halves(tile.fast.count) / LINES)
+    }
+    /// Line `index` of rows of `count` registers each.
+    fn line_of_registers(&self, base: u64, index: Value<'c>, count: u32) -> Value<'c> {
+        let e = self.e;
+        let lines = e.i64(LINES.into());
+        let row = e.mul(e.floor_div(index, lines), e.i64(i64::from(count) * REGISTER));
+        self.at(base, e.add(row, e.mul(e.floor_rem(index, lines), e.i64(64))), 1)
     }
 
     /// One line: a tile's values along its fast axis, then zeros.
@@ -222,6 +259,7 @@ impl<'a, 'c> Lower<'a, 'c> {
         slow: Option<(AxisName, Value<'c>)>,
         rows: Rows<'c>,
         to: Value<'c>,
+        lie: Lie,
     ) -> Result<(), EmitError> {
         let e = self.e;
         let count = tile.fast.count;
@@ -229,17 +267,19 @@ impl<'a, 'c> Lower<'a, 'c> {
             let (_, from) = self.row_address(tile, slow, rows)?;
             for first in (0..count).step_by(HALVES as usize) {
                 let vector = self.load_halves(e.offset(from, e.i64(i64::from(first) * 2)), count - first);
-                e.store(vector, e.offset(to, e.i64(i64::from(first) * 2)), 64);
+                e.store(vector, e.offset(to, e.i64(i64::from(first / HALVES) * lie.part())), 64);
             }
             return Ok(());
         }
-        self.zeros(to, halves(count));
+        self.zeros(to, halves(count) / HALVES, lie.part());
         self.each_column(&tile.fast, &mut |column, lanes| {
             let mut element = self.element(lanes, rows, Some(column));
             element.fixed = slow;
             let value = Evaluator::new(e, self.plan, self.facts, &element).lanes(tile.element)?;
             let value = store_type(e, &element, Type::Bf16, value);
-            e.store(value, e.offset(to, e.mul(column.at, e.i64(2))), 2);
+            let part = e.mul(e.floor_div(column.at, e.i64(HALVES.into())), e.i64(lie.part()));
+            let within = e.mul(e.floor_rem(column.at, e.i64(HALVES.into())), e.i64(2));
+            e.store(value, e.offset(to, e.add(part, within)), 2);
             Ok(())
         })
     }
@@ -255,19 +295,19 @@ impl<'a, 'c> Lower<'a, 'c> {
         let zero = e.int_like(half, 0);
         e.shuffle(half, zero, &(0..HALVES).collect::<Vec<_>>())
     }
-    /// Zeros for `count` values of bf16, a multiple of 32.
-    fn zeros(&self, to: Value<'c>, count: u32) {
+    /// Zeros for `count` vectors, `step` bytes apart.
+    fn zeros(&self, to: Value<'c>, count: u32, step: i64) {
         let e = self.e;
         if count == 0 {
             return;
         }
         let zero = e.f32_like(self.vector_type().const_zero(), 0.0);
-        let open = e.begin_loop(e.i64(0), e.i64((count / HALVES).into()), 1, &[]);
-        e.store(zero, e.offset(to, e.mul(open.index, e.i64(64))), 64);
+        let open = e.begin_loop(e.i64(0), e.i64(count.into()), 1, &[]);
+        e.store(zero, e.offset(to, e.mul(open.index, e.i64(step))), 64);
         e.end_loop(open, &[]);
     }
 
-    /// Two lines of `count` values as one of pairs, in the order of [`super::layout::in_pairs`].
+    /// Two lines of `count` values as a line of registers of pairs, in the order of [`super::layout::in_pairs`].
     fn interleave(&self, a: Value<'c>, b: Value<'c>, to: Value<'c>, count: u32) {
         let e = self.e;
         for first in (0..count).step_by(HALVES as usize) {
@@ -278,7 +318,7 @@ impl<'a, 'c> Lower<'a, 'c> {
                     .map(|at| at / 4 * 8 + upper * 4 + at % 4)
                     .flat_map(|column| [column, HALVES + column])
                     .collect();
-                let place = i64::from(first) * 4 + i64::from(upper) * 64;
+                let place = i64::from(first / LINES + upper) * REGISTER;
                 e.store(e.shuffle(a, b, &pick), e.offset(to, e.i64(place)), 64);
             }
         }

@@ -12,16 +12,19 @@
 //!
 //! | operand | lies as |
 //! |---|---|
-//! | tile, [`Form::Lines`] | `[slow][fast]` |
-//! | tile, [`Form::Pairs`] | `[slow / 2][fast][2]`, groups of 32 fast values in the order of [`in_pairs`] |
-//! | row tile, [`Form::Lines`] | `[row][fast]` |
-//! | row tile, [`Form::Pairs`] | `[panel][fast / 2][row of the panel][2]` |
+//! | tile, [`Form::Lines`] | `[slow / 16][fast / 32]` registers of `[16][32]` |
+//! | tile, [`Form::Pairs`] | `[slow / 32][fast / 16]` registers of `[16][16][2]`, groups of 32 fast values in the order of [`in_pairs`] |
+//! | row tile, [`Form::Lines`] | `[row / 16][fast / 32]` registers of `[16][32]` |
+//! | row tile, [`Form::Pairs`] | `[row / 16][fast / 32]` registers of `[16][16][2]`: pairs of fast values, then rows |
+//! | accumulator (`Forms::lines`), f32 | `[row / 16][column / 16]` registers of `[16][16]`, columns in the order of the tile that they came from |
 //!
-//! Lines and pairs are whole matrix registers: the depth is padded to 32 with zeros, so that what is added is 0. Accumulators
-//! (`Forms::lines`) are f32 `[row][column]`, their columns in the order of the tile that they came from.
+//! A register is 1024 consecutive bytes: its lines are read twice as fast as lines that lie a power of two apart. The depth
+//! is padded to 32 with zeros, so that what is added is 0.
 
+use super::batch::Batch;
 use super::forms::{Form, Forms};
 use super::isa::Isa;
+use crate::emit::scalar::Facts;
 use crate::plan::{Kernel, Layout, Plan, Stage, Tile, TileAxis};
 
 /// Offsets into scratch memory (bytes, multiples of 64) and the sizes that follow from the instruction set.
@@ -56,12 +59,16 @@ pub(super) struct Scratch {
     pub untiled: u64,
     /// The forms of tiles and variables.
     pub forms: Forms,
-    /// The first factor of a contraction in matrix registers, one panel of it in bf16, where it is a variable.
+    /// The first factor of a contraction in matrix registers, in bf16, where it is a variable.
     pub first: u64,
     /// `f32[panel]`: factors of rows.
     pub factors: u64,
     /// 64 bytes: what the matrix registers are set to.
     pub configuration: u64,
+    /// How several blocks are worked on together; what each of them has to itself comes first, block after block.
+    pub batch: Option<Batch>,
+    /// From the first to the second place of the variable that has two (see [`Batch::ahead`]), in bytes; 0: none has.
+    pub second: u64,
     /// All of it.
     pub bytes: u64,
 }
@@ -73,6 +80,8 @@ pub(super) fn padded(columns: u32) -> u32 {
 
 /// Lines of a matrix register, and f32 or pairs per line.
 pub(super) const LINES: u32 = 16;
+/// Bytes of a matrix register.
+pub(super) const REGISTER: i64 = 1024;
 /// bf16 values per line of a matrix register.
 pub(super) const HALVES: u32 = 32;
 
@@ -81,7 +90,7 @@ pub(super) fn halves(count: u32) -> u32 {
     count.next_multiple_of(HALVES)
 }
 
-/// Where a column is stored in a line of pairs, for every column of a group of 32: the order in which interleaving the
+/// Where a column is stored in two registers of pairs side by side, for every column of a group of 32: the order in which interleaving the
 /// 128-bit parts of two vectors leaves them.
 pub(super) fn in_pairs() -> [u32; HALVES as usize] {
     std::array::from_fn(|column| {
@@ -92,7 +101,7 @@ pub(super) fn in_pairs() -> [u32; HALVES as usize] {
 }
 
 impl Scratch {
-    pub fn new(plan: &Plan, kernel: &Kernel, isa: Isa) -> Self {
+    pub fn new(plan: &Plan, kernel: &Kernel, facts: &Facts, isa: Isa) -> Self {
         let rows = kernel.row_count().max(1);
         let row_lanes = matches!(kernel.layout, Layout::Fragments { .. });
         let forms = Forms::new(plan, kernel, isa);
@@ -129,8 +138,13 @@ impl Scratch {
             first: 0,
             factors: 0,
             configuration: 0,
+            batch: None,
+            second: 0,
             bytes: 0,
         };
+        if scratch.forms.matrix() {
+            scratch.batch = Batch::of(plan, kernel, facts);
+        }
         scratch.place(kernel);
         scratch
     }
@@ -148,11 +162,56 @@ impl Scratch {
             self.coordinates.push(at);
         }
         self.inside = self.take(rows, 4);
+        self.variables = vec![0; kernel.variables.len()];
+        self.tiles = vec![0; kernel.tiles.len()];
+        self.place_operands(kernel, true);
+        if let Some(mut batch) = self.batch.take() {
+            self.bytes = batch.share(self.bytes);
+            batch.control = self.take(batch.words(), 4);
+            self.batch = Some(batch);
+            self.place_operands(kernel, false);
+        }
+        if self.forms.matrix() {
+            let depth = kernel.variables.iter().filter_map(|v| v.columns.as_ref()).map(|c| halves(c.count)).max();
+            self.first = self.take(rows * u64::from(depth.unwrap_or(0)), 2);
+            self.factors = self.take(LINES.into(), 4);
+            self.configuration = self.take(64, 1);
+        }
+        for stage in &kernel.stages {
+            let at = self.take(stage_rows(stage) * u64::from(stage.columns.count), 4);
+            self.stages.push(at);
+        }
+        for list in &kernel.lists {
+            let combinations: u64 = list.rows.iter().map(|s| u64::from(s.count)).product();
+            let at = self.take(combinations * u64::from(list.count), 8);
+            self.take(u64::from(list.count), 4);
+            self.lists.push(at);
+        }
+        for variable in &kernel.variables {
+            let turned = match &variable.columns {
+                Some(columns) if variable.rows && self.row_lanes => rows * u64::from(padded(columns.count)),
+                _ => 0,
+            };
+            let at = self.take(turned, 4);
+            self.turned.push(at);
+        }
+    }
+
+    /// Places variables and tiles: those that a block has to itself, which are all where there are no batches, or the others.
+    fn place_operands(&mut self, kernel: &Kernel, own: bool) {
+        let rows = u64::from(self.padded_rows);
+        let is_own = |owns: &dyn Fn(&Batch) -> bool, batch: &Option<Batch>| batch.as_ref().is_none_or(owns);
         for (number, variable) in kernel.variables.iter().enumerate() {
+            if is_own(&|batch| batch.variables[number], &self.batch) != own {
+                continue;
+            }
             let width = if self.forms.lines[number] { halves } else { padded };
             let columns = variable.columns.as_ref().map_or(1, |c| u64::from(width(c.count)));
-            let at = self.take(columns * if variable.rows { rows } else { 1 }, 4);
-            self.variables.push(at);
+            let elements = columns * if variable.rows { rows } else { 1 };
+            self.variables[number] = self.take(elements, 4);
+            if self.batch.as_ref().is_some_and(|batch| batch.ahead == Some(number as u32)) {
+                self.second = self.take(elements, 4) - self.variables[number];
+            }
         }
         let mut untiled = 0;
         for (number, tile) in kernel.tiles.iter().enumerate() {
@@ -175,34 +234,24 @@ impl Scratch {
                     bytes
                 }
             };
-            let at = self.take(bytes, 1);
-            self.tiles.push(at);
+            if is_own(&|_| tile.slow == TileAxis::Rows, &self.batch) == own {
+                self.tiles[number] = self.take(bytes, 1);
+            }
         }
-        self.untiled = self.take(untiled, 1);
-        if self.forms.matrix() {
-            let depth = kernel.variables.iter().filter_map(|v| v.columns.as_ref()).map(|c| halves(c.count)).max();
-            self.first = self.take(u64::from(LINES) * u64::from(depth.unwrap_or(0)), 2);
-            self.factors = self.take(LINES.into(), 4);
-            self.configuration = self.take(64, 1);
+        if self.batch.is_none() || !own {
+            self.untiled = self.take(untiled, 1);
         }
-        for stage in &kernel.stages {
-            let at = self.take(stage_rows(stage) * u64::from(stage.columns.count), 4);
-            self.stages.push(at);
-        }
-        for list in &kernel.lists {
-            let combinations: u64 = list.rows.iter().map(|s| u64::from(s.count)).product();
-            let at = self.take(combinations * u64::from(list.count), 8);
-            self.take(u64::from(list.count), 4);
-            self.lists.push(at);
-        }
-        for variable in &kernel.variables {
-            let turned = match &variable.columns {
-                Some(columns) if variable.rows && self.row_lanes => rows * u64::from(padded(columns.count)),
-                _ => 0,
-            };
-            let at = self.take(turned, 4);
-            self.turned.push(at);
-        }
+    }
+
+    /// Where the variable with two places begins.
+    pub fn ahead(&self) -> u64 {
+        let number = self.batch.as_ref().and_then(|batch| batch.ahead);
+        number.and_then(|number| self.variables.get(number as usize)).copied().unwrap_or(0)
+    }
+
+    /// Whether what is placed there is a block's own.
+    pub fn is_own(&self, base: u64) -> bool {
+        self.batch.as_ref().is_some_and(|batch| base < batch.own)
     }
 
     /// Where a list's scratch for sorting begins.

@@ -1,16 +1,22 @@
 //! From the statements of a kernel to instructions: the block's prologue, loops, and who handles which statement.
 
 use super::EmitError;
+use super::assign::Softmax;
 use super::block::{Block, constant};
 use super::element::{Column, Element, Rows};
+use super::forms::{Form, reads_scratch};
 use super::isa::Isa;
 use super::layout::Scratch;
+use super::matrix::Registers;
 use crate::emit::llvm::{Emitter, Value};
 use crate::emit::scalar::{Evaluator, Facts};
-use crate::plan::{Kernel, Loop, Plan, Span, Statement, Variable, Walk};
-use crate::term::AxisName;
+use crate::plan::{Kernel, Loop, Operand, Plan, Span, Statement, Var, Variable, Walk};
+use crate::term::{AxisName, Monoid};
 use egg::Id;
 use inkwell::IntPredicate;
+
+/// Vectors of a row per iteration, where kernels have matrix registers.
+const VECTORS: i64 = 4;
 
 /// A loop whose body is being built.
 pub(super) struct Open<'c> {
@@ -40,25 +46,45 @@ pub(super) struct Lower<'a, 'c> {
     pub scratch: Scratch,
     /// The thread's scratch memory.
     pub memory: Value<'c>,
+    /// The part of it that the block has to itself; see [`super::batch`].
+    pub own: Value<'c>,
     pub block: Block<'c>,
     pub loops: Vec<Open<'c>>,
-    /// Per tile of lines: where its lines are, if not in scratch memory, and the bytes from one to the next (`i64`).
-    pub borrowed: Vec<Option<(Value<'c>, Value<'c>)>>,
+    /// The panel (its first row, `i64`) that statements are built for; None: all of them.
+    pub only: Option<Value<'c>>,
+    /// Which place of the variable that has two is meant (`i64`, 0 or 1).
+    pub parity: Option<Value<'c>>,
+    /// The variable that is rounded already for the next contraction of it in matrix registers.
+    pub rounded: Option<Var>,
+    /// A sum that has its weights already: the variables of both.
+    pub summed: Option<(Var, Var)>,
+    /// Per tile of lines: where its registers are, if not in scratch memory.
+    pub borrowed: Vec<Option<Registers<'c>>>,
 }
 
 impl<'a, 'c> Lower<'a, 'c> {
     /// Builds the body of one block.
     pub fn run(&mut self) -> Result<(), EmitError> {
         self.rows()?;
+        if self.scratch.forms.matrix() {
+            self.prefetch_results()?;
+        }
         self.start_lists();
         let kernel = self.kernel;
-        self.statements(&kernel.body)
+        self.statements(&kernel.body.iter().collect::<Vec<_>>())
     }
 
     /// Scratch memory at `base` bytes, element `index` (`i64`) of `size` bytes.
     pub fn at(&self, base: u64, index: Value<'c>, size: i64) -> Value<'c> {
         let e = self.e;
-        e.offset(self.memory, e.add(e.mul(index, e.i64(size)), e.i64(base as i64)))
+        let memory = if self.scratch.is_own(base) { self.own } else { self.memory };
+        let start = match self.parity {
+            Some(parity) if self.scratch.second > 0 && base == self.scratch.ahead() => {
+                e.add(e.mul(parity, e.i64(self.scratch.second as i64)), e.i64(base as i64))
+            }
+            _ => e.i64(base as i64),
+        };
+        e.offset(memory, e.add(e.mul(index, e.i64(size)), start))
     }
     /// First value of a row axis in this block (`i32`).
     pub fn row_first(&self, axis: AxisName) -> Value<'c> {
@@ -137,8 +163,14 @@ impl<'a, 'c> Lower<'a, 'c> {
                 (e.and(valid, e.i64(-lanes)), valid)
             }
         };
-        let open = e.begin_loop(e.i64(0), whole, lanes, &[]);
-        f(Column { loose: false, ..self.column(span, open.index) }, self.scratch.lanes)?;
+        // What the vectors of a row have in common is computed once for several of them.
+        let together = if self.scratch.forms.matrix() && !self.loose(span) { VECTORS } else { 1 };
+        let together = if (count / lanes) % together == 0 { together } else { 1 };
+        let open = e.begin_loop(e.i64(0), whole, lanes * together, &[]);
+        for vector in 0..together {
+            let at = e.add(open.index, e.i64(vector * lanes));
+            f(Column { loose: false, ..self.column(span, at) }, self.scratch.lanes)?;
+        }
         e.end_loop(open, &[]);
         if self.loose(span) || count % lanes != 0 {
             let open = e.begin_loop(whole, valid, 1, &[]);
@@ -149,7 +181,7 @@ impl<'a, 'c> Lower<'a, 'c> {
     }
 
     /// Coordinates of the block's rows, and which lie inside the sequence.
-    fn rows(&mut self) -> Result<(), EmitError> {
+    pub(super) fn rows(&mut self) -> Result<(), EmitError> {
         let e = self.e;
         let open = e.begin_loop(e.i32(0), e.i32(self.scratch.padded_rows as i32), 1, &[]);
         let row = e.imin(open.index, e.i32(self.scratch.rows as i32 - 1));
@@ -176,8 +208,67 @@ impl<'a, 'c> Lower<'a, 'c> {
         e.icmp(IntPredicate::NE, flag, e.i32(0))
     }
 
-    fn statements(&mut self, body: &'a [Statement]) -> Result<(), EmitError> {
-        body.iter().try_for_each(|statement| self.statement(statement))
+    pub(super) fn statements(&mut self, mut body: &[&'a Statement]) -> Result<(), EmitError> {
+        while let Some((first, rest)) = body.split_first() {
+            body = match (self.panelwise(body), first) {
+                (count @ 2.., _) => {
+                    let (run, after) = body.split_at(count);
+                    self.panel_by_panel(run)?;
+                    after
+                }
+                (_, Statement::Online { score, max, scale, rescale }) => {
+                    let (round, sum) = (self.rounds_early(*score, rest), sums_early(*score, rest));
+                    self.online(&Softmax { score: *score, max: *max, scale: *scale, rescale, round, sum })?;
+                    self.rounded = round.map(|_| *score);
+                    self.summed = sum.map(|sum| (sum, *score));
+                    rest
+                }
+                (_, Statement::Reduce { var, from, .. }) if self.summed == Some((*var, *from)) => {
+                    self.summed = None;
+                    rest
+                }
+                _ => {
+                    self.statement(first)?;
+                    rest
+                }
+            };
+        }
+        Ok(())
+    }
+    /// How many statements, the first of which is a contraction in matrix registers, can be done panel by panel.
+    fn panelwise(&self, body: &[&Statement]) -> usize {
+        let in_matrices = |tile: u32| self.scratch.forms.tiles.get(tile as usize).is_some_and(|f| *f != Form::Floats);
+        let several = self.scratch.padded_rows > self.scratch.panel && self.only.is_none();
+        let begins = matches!(body.first(), Some(Statement::Dot { b, .. }) if several && in_matrices(*b));
+        let follows = |statement: &&&Statement| match statement {
+            Statement::Dot { b, .. } => in_matrices(*b),
+            Statement::Set { var, .. } => {
+                let variable = self.kernel.variables.get(*var as usize);
+                variable.is_some_and(|v| v.rows && v.columns.is_some() && !self.scratch.forms.lines[*var as usize])
+            }
+            Statement::Mask { .. } | Statement::Reduce { .. } | Statement::Online { .. } => true,
+            _ => false,
+        };
+        if begins { 1 + body[1..].iter().take_while(follows).count() } else { 0 }
+    }
+    /// Statements on one panel after the other, so that what they pass on stays in the first-level cache. The first one,
+    /// a contraction, is a panel ahead: matrix registers work on it while vectors work on what came before.
+    fn panel_by_panel(&mut self, run: &[&'a Statement]) -> Result<(), EmitError> {
+        let e = self.e;
+        let Some((first, rest)) = run.split_first() else { return Ok(()) };
+        let (rows, panel) = (i64::from(self.scratch.padded_rows), i64::from(self.scratch.panel));
+        let open = e.begin_loop(e.i64(0), e.i64(rows + panel), panel, &[]);
+        let more = e.begin_if(e.icmp(IntPredicate::SLT, open.index, e.i64(rows)));
+        self.only = Some(open.index);
+        self.statement(first)?;
+        e.end_if(more, &[]);
+        let begun = e.begin_if(e.icmp(IntPredicate::SGT, open.index, e.i64(0)));
+        self.only = Some(e.sub(open.index, e.i64(panel)));
+        self.statements(rest)?;
+        e.end_if(begun, &[]);
+        e.end_loop(open, &[]);
+        self.only = None;
+        Ok(())
     }
     fn statement(&mut self, statement: &'a Statement) -> Result<(), EmitError> {
         if !self.scratch.row_lanes
@@ -201,7 +292,9 @@ impl<'a, 'c> Lower<'a, 'c> {
                 }
             }
             Statement::Reduce { var, from, monoid } => self.reduce(*var, *from, *monoid),
-            Statement::Online { score, max, scale, rescale } => self.online(*score, *max, *scale, rescale),
+            Statement::Online { score, max, scale, rescale } => {
+                self.online(&Softmax { score: *score, max: *max, scale: *scale, rescale, round: None, sum: None })
+            }
             Statement::Stage { stage, from, sum } => self.stage(*stage, *from, *sum),
             Statement::Insert { list, columns, score, force, among } => {
                 self.insert(*list, columns, *score, *force, *among)
@@ -224,7 +317,7 @@ impl<'a, 'c> Lower<'a, 'c> {
         let Some(walk) = &inner.walk else {
             let open = e.begin_loop(lo, hi, inner.tile.into(), &[]);
             let next = e.add(open.index, e.i32(inner.tile as i32));
-            self.iteration(inner, (open.index, next), (lo, hi), full)?;
+            self.iteration(inner, &self.ordered(&inner.body), (open.index, next), (lo, hi), full)?;
             e.end_loop(open, &[]);
             return Ok(());
         };
@@ -267,7 +360,7 @@ impl<'a, 'c> Lower<'a, 'c> {
         let reaches = e.icmp(IntPredicate::SGT, e.add(base, e.i32(inner.tile as i32)), lo);
         let meets = e.begin_if(e.and(reaches, e.icmp(IntPredicate::SLT, base, hi)));
         let next = next.unwrap_or_else(|| e.add(base, e.i32(inner.tile as i32)));
-        self.iteration(inner, (base, next), (lo, hi), full)?;
+        self.iteration(inner, &self.ordered(&inner.body), (base, next), (lo, hi), full)?;
         e.end_if(meets, &[]);
         e.end_loop(tiles, &[]);
         e.end_if(listed, &[]);
@@ -275,9 +368,11 @@ impl<'a, 'c> Lower<'a, 'c> {
         Ok(())
     }
 
-    fn iteration(
+    /// Statements of one iteration of a loop.
+    pub(super) fn iteration(
         &mut self,
         inner: &'a Loop,
+        body: &[&'a Statement],
         (base, next): (Value<'c>, Value<'c>),
         range: (Value<'c>, Value<'c>),
         full: Option<(Value<'c>, Value<'c>)>,
@@ -291,10 +386,68 @@ impl<'a, 'c> Lower<'a, 'c> {
             Statement::Fetch { tile } => Some(*tile),
             _ => None,
         };
-        let fetches = inner.body.iter().filter_map(fetched).collect();
+        let fetches = body.iter().copied().filter_map(fetched).collect();
         self.loops.push(Open { axis: inner.axis, base, tile: inner.tile, range, masked, next, fetches });
-        let result = self.statements(&inner.body);
+        let result = self.statements(body);
         self.loops.pop();
         result
     }
+
+    /// The body of a loop in the order in which it is built. Where contractions run in matrix registers, all tiles come in first:
+    /// registers are loaded past the stores that wrote their lines, not from them, so that there should be work between.
+    fn ordered(&self, body: &'a [Statement]) -> Vec<&'a Statement> {
+        let stores = body.iter().any(|s| matches!(s, Statement::Store { .. } | Statement::StoreList { .. }));
+        if !self.scratch.forms.matrix() || stores {
+            return body.iter().collect();
+        }
+        let early = |statement: &&Statement| match statement {
+            Statement::Fetch { tile } => {
+                let element = self.kernel.tiles.get(*tile as usize).map(|tile| tile.element);
+                let again = |s: &&Statement| matches!(s, Statement::Fetch { tile: other } if other == tile);
+                body.iter().filter(again).count() == 1 && element.is_some_and(|id| !reads_scratch(self.plan, id))
+            }
+            _ => false,
+        };
+        let (mut first, rest): (Vec<_>, Vec<_>) = body.iter().partition(early);
+        first.extend(rest);
+        first
+    }
+
+    /// The form that weights are to be rounded to as soon as they are computed: that of the tile that they are contracted with
+    /// in matrix registers, if nothing changes them before.
+    fn rounds_early(&self, weights: Var, after: &[&Statement]) -> Option<Form> {
+        for statement in after {
+            match statement {
+                Statement::Dot { a: Operand::Var(first), b, .. } if *first == weights => {
+                    let form = self.scratch.forms.tiles.get(*b as usize).copied();
+                    return form.filter(|form| *form != Form::Floats);
+                }
+                Statement::Set { var, .. } | Statement::Mask { var, .. } | Statement::Dot { var, .. }
+                    if *var == weights =>
+                {
+                    return None;
+                }
+                // Another softmax or an inner loop might round something else in between.
+                Statement::Online { .. } | Statement::Loop(_) => return None,
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
+/// The variable that weights are only summed up into later, so that it can be done as they are computed.
+fn sums_early(weights: Var, after: &[&Statement]) -> Option<Var> {
+    for (at, statement) in after.iter().enumerate() {
+        match statement {
+            Statement::Reduce { var, from, monoid: Monoid::Add } if *from == weights => {
+                // Nothing may read or write the sum in between: only contractions of other variables, which read no sums.
+                let other = |s: &&Statement| matches!(s, Statement::Dot { var: result, .. } if result != var);
+                return after[..at].iter().all(other).then_some(*var);
+            }
+            Statement::Dot { var, .. } if *var != weights => {}
+            _ => return None,
+        }
+    }
+    None
 }

@@ -10,6 +10,10 @@ use inkwell::FloatPredicate;
 
 /// (2^f - 1) / f for |f| <= 1/2; error of 2^f 2.0e-7.
 const EXP2: [f32; 5] = [0.001_338_132_2, 0.009_666_388, 0.055_503_81, 0.240_223_5, std::f32::consts::LN_2];
+/// (2^f - 1) / f for f from 0 to 1; error of 2^f 2.3e-7.
+const EXP2_UP: [f32; 5] = [0.001_788_368_8, 0.009_199_387, 0.055_657_055, 0.240_207_2, 0.693_147_54];
+/// The same with an error of 7.4e-6.
+const EXP2_SHORT: [f32; 4] = [0.012_763_114, 0.053_441_03, 0.240_647_05, 0.693_134];
 /// log2((1+r)/(1-r)) / r in r^2, for mantissas between 1/sqrt 2 and sqrt 2; error 7e-10.
 const LOG2: [f32; 4] = [0.431_721_73, 0.576_715_04, 0.961_798_8, 2.885_39];
 /// (tanh x - x) / x^3 in x^2 for |x| <= 0.625; error of tanh 1.7e-8.
@@ -45,6 +49,20 @@ pub(super) fn exp2<'c>(e: &Emitter<'c>, x: Value<'c>) -> Result<Value<'c>, EmitE
     let bits = e.bits_as(shifted, e.i32_type().into());
     let power = e.bits_as(e.shift_left(bits, e.int_like(bits, 23)), e.f32_type().into());
     Ok(e.fmul(mantissa, power))
+}
+
+/// 2^x for the weights of a softmax, x being at most 0; 0 at -inf. `short`: the weights are rounded to bf16
+/// afterwards, for which a shorter polynomial does.
+pub(super) fn weight<'c>(e: &Emitter<'c>, x: Value<'c>, short: bool) -> Result<Value<'c>, EmitError> {
+    if e.lanes(x) < 16 {
+        return exp2(e, x);
+    }
+    // AVX-512 splits off the integer part, and multiplies by its power of two, in one instruction each.
+    let (zero, all, nearest) = (e.f32_like(x, 0.0), e.context.i16_type().const_all_ones().into(), e.i32(4));
+    let fraction = e.intrinsic_value("llvm.x86.avx512.mask.reduce.ps.512", &[], &[x, e.i32(9), zero, all, nearest])?;
+    let slope = polynomial(e, if short { &EXP2_SHORT } else { &EXP2_UP }, fraction)?;
+    let mantissa = e.multiply_add(slope, fraction, e.f32_like(x, 1.0))?;
+    e.intrinsic_value("llvm.x86.avx512.mask.scalef.ps.512", &[], &[mantissa, x, zero, all, nearest])
 }
 
 /// log2 x; -inf at 0, NaN below.

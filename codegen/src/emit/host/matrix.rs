@@ -9,7 +9,7 @@
 
 use super::EmitError;
 use super::forms::Form;
-use super::layout::{HALVES, LINES, halves, in_pairs, padded};
+use super::layout::{HALVES, LINES, REGISTER, halves, in_pairs, padded};
 use super::lower::Lower;
 use crate::emit::llvm::{Emitter, Value};
 use crate::plan::{Operand, Span, Var};
@@ -23,15 +23,22 @@ const PALETTE: u8 = 1;
 
 /// Registers in memory.
 #[derive(Clone, Copy)]
-struct Registers<'c> {
+pub(super) struct Registers<'c> {
     /// Of the first one.
-    start: Value<'c>,
+    pub start: Value<'c>,
     /// Bytes from one line to the next (`i64`).
-    line: Value<'c>,
+    pub line: Value<'c>,
     /// Bytes from one register to the next along the depth (`i64`).
-    deeper: Value<'c>,
+    pub deeper: Value<'c>,
     /// Bytes from one register to the next along the columns (`i64`).
-    across: Value<'c>,
+    pub across: Value<'c>,
+}
+
+impl<'c> Registers<'c> {
+    /// Registers of consecutive lines.
+    pub fn packed(e: &Emitter<'c>, start: Value<'c>, deeper: i64, across: i64) -> Self {
+        Registers { start, line: e.i64(64), deeper: e.i64(deeper), across: e.i64(across) }
+    }
 }
 
 /// One panel's part of a contraction.
@@ -70,7 +77,7 @@ pub(super) fn release(e: &Emitter<'_>) -> Result<(), EmitError> {
 impl<'c> Lower<'_, 'c> {
     /// `var (+)= sum over depth of a[row, depth] * b[depth, column]`, for a tile that has a form of matrix registers.
     pub(super) fn dot_in_matrices(
-        &self,
+        &mut self,
         var: Var,
         a: Operand,
         b: u32,
@@ -87,16 +94,19 @@ impl<'c> Lower<'_, 'c> {
             Form::Pairs => halves(columns.count) / LINES,
             _ => columns.count.div_ceil(LINES),
         };
-        self.each_panel(&mut |row| {
+        let built = self.each_panel(&mut |row| {
             let first = match a {
                 Operand::Tile(tile) => {
                     let bytes = i64::from(halves(depth.count)) * 2;
                     let start = self.at(self.scratch.tiles[tile as usize], row, bytes);
-                    self.first(start, form, depth.count)
+                    Registers::packed(e, start, REGISTER, 0)
                 }
                 Operand::Var(variable) => {
-                    self.round_panel(variable, row, form)?;
-                    self.first(self.at(self.scratch.first, e.i64(0), 1), form, depth.count)
+                    if self.rounded != Some(variable) {
+                        self.round_panel(variable, row, form)?;
+                    }
+                    let bytes = i64::from(halves(depth.count)) * 2;
+                    Registers::packed(e, self.at(self.scratch.first, row, bytes), REGISTER, 0)
                 }
             };
             let result = self.sums(var, row, form, columns.count)?;
@@ -111,7 +121,9 @@ impl<'c> Lower<'_, 'c> {
                 0 => Ok(()),
                 rest => self.products(rest, e.i64(whole.into()), panel),
             }
-        })
+        });
+        self.rounded = None;
+        built
     }
 
     /// A tile's registers.
@@ -119,26 +131,10 @@ impl<'c> Lower<'_, 'c> {
         let e = self.e;
         match form {
             Form::Pairs => {
-                let line = i64::from(halves(columns)) * 4;
                 let start = self.at(self.scratch.tiles[tile as usize], e.i64(0), 1);
-                let deeper = e.i64(line * i64::from(LINES));
-                Registers { start, line: e.i64(line), deeper, across: e.i64(64) }
+                Registers::packed(e, start, i64::from(halves(columns) / LINES) * REGISTER, REGISTER)
             }
-            _ => {
-                let (start, line) = self.lines_of(tile);
-                Registers { start, line, deeper: e.i64(64), across: e.mul(line, e.i64(LINES.into())) }
-            }
-        }
-    }
-    /// The registers of one panel of the first factor, by the form of the tile.
-    fn first(&self, start: Value<'c>, tile: Form, depth: u32) -> Registers<'c> {
-        let e = self.e;
-        match tile {
-            Form::Pairs => {
-                let line = e.i64(i64::from(halves(depth)) * 2);
-                Registers { start, line, deeper: e.i64(64), across: e.i64(0) }
-            }
-            _ => Registers { start, line: e.i64(64), deeper: e.i64(64 * i64::from(LINES)), across: e.i64(0) },
+            _ => self.lines_of(tile),
         }
     }
     /// The registers of one panel of the result.
@@ -146,15 +142,10 @@ impl<'c> Lower<'_, 'c> {
         let e = self.e;
         Ok(match tile {
             Form::Pairs => {
-                let line = i64::from(halves(columns)) * 4;
-                let start = self.at(self.scratch.variables[var as usize], row, line);
-                Registers { start, line: e.i64(line), deeper: e.i64(0), across: e.i64(64) }
+                let start = self.at(self.scratch.variables[var as usize], row, i64::from(halves(columns)) * 4);
+                Registers::packed(e, start, 0, REGISTER)
             }
-            _ => {
-                let line = self.panel_bytes();
-                let across = e.i64(line * i64::from(LINES));
-                Registers { start: self.panel(var, row)?, line: e.i64(line), deeper: e.i64(0), across }
-            }
+            _ => Registers::packed(e, self.panel(var, row)?, 0, REGISTER),
         })
     }
 
@@ -213,11 +204,10 @@ impl<'c> Lower<'_, 'c> {
     }
 
     /// Rounds one panel of a variable to bf16, to lines or pairs as the tile's form needs them, zeros after its columns.
-    fn round_panel(&self, var: Var, row: Value<'c>, tile: Form) -> Result<(), EmitError> {
+    pub(super) fn round_panel(&self, var: Var, row: Value<'c>, tile: Form) -> Result<(), EmitError> {
         let e = self.e;
         let count = self.variable(var)?.columns.as_ref().map_or(1, |c| c.count);
         let from = self.panel(var, row)?;
-        let line = i64::from(halves(count)) * 2;
         let part = |at: Value<'c>, present: u32| -> Result<(), EmitError> {
             let start = e.offset(from, e.mul(at, e.i64(i64::from(HALVES) * self.panel_bytes())));
             let zero = e.f32_like(self.vector_type().const_zero(), 0.0);
@@ -229,16 +219,13 @@ impl<'c> Lower<'_, 'c> {
             for pair in 0..LINES {
                 pairs.push(self.pairs_of(column(2 * pair), column(2 * pair + 1))?);
             }
-            let (bytes, step) = match tile {
-                Form::Pairs => {
-                    pairs = self.transposed(pairs);
-                    (line, 64)
-                }
-                _ => (64, 64 * i64::from(LINES)),
-            };
-            let to = e.offset(self.at(self.scratch.first, e.i64(0), 1), e.mul(at, e.i64(step)));
+            if tile == Form::Pairs {
+                pairs = self.transposed(pairs);
+            }
+            let panel = self.at(self.scratch.first, row, i64::from(halves(count)) * 2);
+            let to = e.offset(panel, e.mul(at, e.i64(REGISTER)));
             for (i, pair) in pairs.into_iter().enumerate() {
-                e.store(pair, e.offset(to, e.i64(i as i64 * bytes)), 64);
+                e.store(pair, e.offset(to, e.i64(i as i64 * 64)), 64);
             }
             Ok(())
         };
@@ -271,9 +258,10 @@ impl<'c> Lower<'_, 'c> {
         e.store(factors, self.at(self.scratch.factors, e.i64(0), 4), 64);
         let open = e.begin_loop(e.i64(0), e.i64(LINES.into()), 1, &[]);
         let factor = e.load(e.f32_type().into(), self.at(self.scratch.factors, open.index, 4), 4);
-        let line = e.mul(e.add(row, open.index), e.i64(columns.into()));
-        for vector in (0..columns).step_by(LINES as usize) {
-            let place = self.at(self.scratch.variables[var as usize], e.add(line, e.i64(vector.into())), 4);
+        let panel = self.at(self.scratch.variables[var as usize], row, i64::from(columns) * 4);
+        let line = e.offset(panel, e.mul(open.index, e.i64(64)));
+        for register in 0..i64::from(columns / LINES) {
+            let place = e.offset(line, e.i64(register * REGISTER));
             e.store(e.fmul(e.load(self.vector_type(), place, 64), factor), place, 64);
         }
         e.end_loop(open, &[]);
@@ -299,13 +287,13 @@ impl<'c> Lower<'_, 'c> {
         let (from, to) = (self.scratch.variables[var as usize], self.scratch.turned[var as usize]);
         let order = in_pairs();
         let open = e.begin_loop(e.i64(0), e.i64(self.scratch.padded_rows.into()), 1, &[]);
-        let (own, ordered) =
-            (e.mul(open.index, e.i64(halves(count).into())), e.mul(open.index, e.i64(padded(count).into())));
+        let ordered = e.mul(open.index, e.i64(padded(count).into()));
         for first in (0..padded(count)).step_by(LINES as usize) {
             let group = first / HALVES * HALVES;
             let half = |i: u32| {
-                let at = e.add(own, e.i64(i64::from(group + i * LINES)));
-                e.load(self.vector_type(), self.at(from, at, 4), 64)
+                let at = stored_at(e, open.index, e.i64(0), halves(count));
+                let register = e.i64(i64::from(group / LINES + i) * REGISTER);
+                e.load(self.vector_type(), e.offset(self.at(from, at, 4), register), 64)
             };
             let pick = &order[(first - group) as usize..][..LINES as usize];
             e.store(e.shuffle(half(0), half(1), pick), self.at(to, e.add(ordered, e.i64(first.into())), 4), 64);
@@ -315,10 +303,15 @@ impl<'c> Lower<'_, 'c> {
     }
 }
 
-/// Where a column (`i64`) is stored in a line of an accumulator: [`super::layout::in_pairs`] as arithmetic.
-pub(super) fn stored_column<'c>(e: &Emitter<'c>, column: Value<'c>) -> Value<'c> {
-    let group = e.and(column, e.i64(-i64::from(HALVES)));
-    let upper = e.shift_left(e.and(column, e.i64(4)), e.i64(2));
+/// Where an element of an accumulator of so many columns is stored, in elements: [`super::layout`] as arithmetic on `i64`.
+pub(super) fn stored_at<'c>(e: &Emitter<'c>, row: Value<'c>, column: Value<'c>, columns: u32) -> Value<'c> {
+    let lines = i64::from(LINES);
+    let panel = e.mul(e.floor_div(row, e.i64(lines)), e.i64(lines * i64::from(columns)));
+    let line = e.mul(e.floor_rem(row, e.i64(lines)), e.i64(lines));
+    // Two registers per group of 32 columns; see `in_pairs`.
+    let group = e.shift_right_logical(e.and(column, e.i64(-i64::from(HALVES))), e.i64(4));
+    let register = e.add(group, e.shift_right_logical(e.and(column, e.i64(4)), e.i64(2)));
     let part = e.shift_right_logical(e.and(column, e.i64(24)), e.i64(1));
-    e.add(e.add(group, upper), e.add(part, e.and(column, e.i64(3))))
+    let within = e.add(part, e.and(column, e.i64(3)));
+    e.add(e.add(panel, e.mul(register, e.i64(REGISTER / 4))), e.add(line, within))
 }

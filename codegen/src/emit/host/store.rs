@@ -107,7 +107,7 @@ impl<'c> Lower<'_, 'c> {
     }
 
     /// Whether a span's axis is the last index, and no other index depends on it.
-    fn is_last(&self, index: &[Id], span: &Span) -> bool {
+    pub(super) fn is_last(&self, index: &[Id], span: &Span) -> bool {
         let Some((last, others)) = index.split_last() else { return false };
         matches!(self.plan.terms[*last], Term::Axis(axis) if axis == span.axis)
             && others.iter().all(|id| !self.facts.mentions(*id, span.axis))

@@ -409,10 +409,8 @@ impl<'c> Evaluator<'_, 'c> {
             return Err(EmitError::Plan(format!("a list of {tensor} has {} indices", children.len() - 1)));
         }
         let view = self.environment.view(tensor)?;
-        let outer = std::mem::replace(&mut self.addressing, true);
-        let index: Result<Vec<_>, _> = children[1..].iter().map(|i| self.value(*i)).collect();
-        self.addressing = outer;
-        Ok((view, index?, *count as i32))
+        let index = self.indices(&view, &children[1..])?;
+        Ok((view, index, *count as i32))
     }
     /// Entry `at` of a list.
     pub(super) fn entry(&self, view: &View<'c>, index: &[Scalar<'c>], at: Value<'c>) -> Result<Value<'c>, EmitError> {

@@ -63,7 +63,7 @@ impl<'c> Evaluator<'_, 'c> {
     }
 
     /// The indices of a load, inside the buffer.
-    fn indices(&mut self, view: &View<'c>, index: &[Id]) -> Result<Vec<Scalar<'c>>, EmitError> {
+    pub(super) fn indices(&mut self, view: &View<'c>, index: &[Id]) -> Result<Vec<Scalar<'c>>, EmitError> {
         let outer = std::mem::replace(&mut self.addressing, true);
         let mut values = Vec::new();
         for (id, axis) in index.iter().zip(&view.axes) {

@@ -181,6 +181,10 @@ impl<'p> Machine<'p> {
 
     /// Runs all kernels of the plan's machine code, each block on its own so that blocks are independent.
     pub fn run_module(&mut self, module: &JitModule) {
+        self.run_portions(module, 1);
+    }
+    /// The same with so many blocks per call, which must not make a difference.
+    pub fn run_portions(&mut self, module: &JitModule, portion: i64) {
         let plan = self.plan;
         let slots: Vec<AxisName> =
             plan.axes.iter().filter(|a| !matches!(a.extent, PlanExtent::Const(_))).map(|a| a.name).collect();
@@ -220,8 +224,10 @@ impl<'p> Machine<'p> {
             // Scratch memory begins with a cache line.
             let mut scratch = vec![f32::NAN; made.scratch_bytes as usize / 4 + 16];
             let skip = scratch.as_ptr().align_offset(64);
-            for block in (0..constant * tiles.len() as i64).rev() {
-                unsafe { function(words.as_ptr(), block, block + 1, scratch[skip..].as_mut_ptr().cast()) };
+            let blocks = constant * tiles.len() as i64;
+            for first in (0..blocks).step_by(portion as usize).collect::<Vec<_>>().into_iter().rev() {
+                let end = blocks.min(first + portion);
+                unsafe { function(words.as_ptr(), first, end, scratch[skip..].as_mut_ptr().cast()) };
             }
         }
     }
