@@ -108,6 +108,7 @@ impl Variant {
             Code::Ptx { .. } => Ok(()),
             Code::Host { prefix, isas, .. } => {
                 ensure!(!isas.is_empty(), "no instruction set");
+                ensure!(prefix.is_ascii(), "symbol prefix {prefix:?} is not ASCII");
                 identifier(prefix, "symbol prefix")
             }
         }
@@ -202,10 +203,13 @@ fn unique<'a>(names: impl Iterator<Item = &'a str>, what: &str) -> Result<(), In
     Ok(())
 }
 
-/// Names that become symbols may hold nothing that an assembler reads otherwise.
+/// Names of programs and kernels are those of the language; symbols are made from them.
 fn identifier(name: &str, what: &str) -> Result<(), Invalid> {
-    let first = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
-    let rest = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let first = name.chars().next().is_some_and(|c| !c.is_ascii_digit());
+    let rest = name.chars().all(|c| match c.is_ascii() {
+        true => c.is_ascii_alphanumeric() || c == '_',
+        false => !c.is_whitespace() && !c.is_control(),
+    });
     ensure!(first && rest, "{what} name {name:?} is not an identifier");
     Ok(())
 }

@@ -51,7 +51,8 @@ mod target;
 pub use container::{Artifact, ReadError, digest};
 pub use extent::{Evaluate, IntOp, Length};
 pub use manifest::{
-    Axis, Bound, Buffer, Code, DType, Extent, GridAxis, Kernel, Manifest, Measure, Role, TargetCode, TileOrder, Variant,
+    Axis, Bound, Buffer, Code, DType, Extent, GridAxis, Kernel, Manifest, Measure, Role, TargetCode, TileOrder,
+    Variant, symbol_name,
 };
 pub use target::{HostIsa, PtxVersion, Target, UnknownTarget};
 

@@ -259,8 +259,20 @@ impl Manifest {
 
     /// The symbol of a host kernel: `<prefix>_<kernel>_<instruction set>`.
     pub fn host_symbol(prefix: &str, kernel: &str, isa: HostIsa) -> String {
-        format!("{prefix}_{kernel}_{isa}")
+        format!("{prefix}_{}_{isa}", symbol_name(kernel))
     }
+}
+
+/// A name as assemblers take it: what is no ASCII letter, digit or `_` by its number, so that different names stay different.
+pub fn symbol_name(name: &str) -> String {
+    let mut symbol = String::new();
+    for c in name.chars() {
+        match c {
+            'a'..='z' | 'A'..='Z' | '0'..='9' | '_' => symbol.push(c),
+            other => symbol.push_str(&format!("_u{:x}_", u32::from(other))),
+        }
+    }
+    symbol
 }
 
 impl Variant {
@@ -282,5 +294,18 @@ impl Variant {
     /// Number of 64-bit words that a kernel of this variant takes.
     pub fn words(&self, kernel: &Kernel) -> usize {
         3 + kernel.buffers.iter().map(|b| self.buffers[*b].axes.len().max(1)).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn symbols_are_ascii_and_different() {
+        assert_eq!(symbol_name("o_part0"), "o_part0");
+        assert_eq!(symbol_name("größe"), "gr_uf6__udf_e");
+        assert_ne!(symbol_name("α"), symbol_name("β"));
+        assert_eq!(Manifest::host_symbol("p", "σ", HostIsa::X86_64), "p__u3c3__x86_64");
     }
 }

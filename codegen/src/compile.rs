@@ -7,7 +7,7 @@ use crate::machine::Machine;
 use crate::package;
 use crate::plan::{Fault, Plan, PlanError, Planned, Tiling, plan, verify, visit};
 use crate::term::{self, Candidate, Considered, Explanation, Optimised, translate};
-use nsa_artifact::{Artifact, Bound, Measure, Target};
+use nsa_artifact::{Artifact, Bound, Measure, Target, symbol_name};
 use nsa_dsl::{Diagnostic, Diagnostics, Program};
 use std::collections::BTreeMap;
 
@@ -247,7 +247,7 @@ impl Lowered {
             let code = match target {
                 Target::Sm80 | Target::Sm90a => nvptx::emit(&variant.plan, gpu(target)).map(Code::Ptx),
                 Target::X86_64 | Target::Aarch64 => {
-                    let prefix = format!("{}_{}_{number}", options.prefix, program.name);
+                    let prefix = format!("{}_{}_{number}", options.prefix, symbol_name(&program.name));
                     host::emit(&variant.plan, cpu(target), &prefix).map(|code| Code::Host(code, prefix))
                 }
             };

@@ -15,14 +15,14 @@ fn evaluated(text: &str, lengths: &[(&str, usize)]) -> String {
 fn enormous_tensors() {
     let too_large = "which is more than the reference evaluator keeps";
     // An argument whose size leaves 64 bits.
-    let text = "kernel a(q[t, a = 2147483648, b = 2147483648, c = 2147483648]) -> o[t] { sum[a, b, c] q }";
+    let text = "kernel a(q[t, a = 2147483647, b = 2147483647, c = 2147483647]) -> o[t] { sum[a, b, c] q }";
     assert_eq!(
         evaluated(text, &[("t", 4)]),
-        format!("`q` has shape [4, 2147483648, 2147483648, 2147483648], {too_large}")
+        format!("`q` has shape [4, 2147483647, 2147483647, 2147483647], {too_large}")
     );
     // Definitions: too many rows, too long ones, an extent that is computed.
-    let text = "kernel a(q[t]) -> o[i, t] { let x[i < 2147483648, t] = q + 0 * i; x }";
-    assert_eq!(evaluated(text, &[("t", 4)]), format!("`o` has shape [2147483648, 4], {too_large}"));
+    let text = "kernel a(q[t]) -> o[i, t] { let x[i < 2147483647, t] = q + 0 * i; x }";
+    assert_eq!(evaluated(text, &[("t", 4)]), format!("`o` has shape [2147483647, 4], {too_large}"));
     let text = "kernel a(q[t]) -> o[t] { let x[i < len(t) * 9000000000000] = 1.0 * i; q + max[i] x }";
     assert!(evaluated(text, &[("t", 4)]).ends_with(too_large));
     // A length that no argument has.

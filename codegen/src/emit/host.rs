@@ -42,6 +42,7 @@ use inkwell::attributes::AttributeLoc;
 use inkwell::context::Context;
 use layout::Scratch;
 use lower::Lower;
+use nsa_artifact::symbol_name;
 
 /// Assembly of all kernels of a plan for one CPU architecture.
 #[derive(Clone, Debug)]
@@ -131,7 +132,7 @@ fn levels(plan: &Plan, machine: Machine) -> Vec<Isa> {
 
 /// The name of a kernel's function for an instruction set.
 fn symbol(prefix: &str, kernel: &Kernel, isa: Isa) -> String {
-    format!("{prefix}_{}_{}", kernel.name, isa.name())
+    format!("{prefix}_{}_{}", symbol_name(&kernel.name), isa.name())
 }
 
 /// Cleans up what emission leaves: repeated address arithmetic, invariants inside loops. Loops and vectors are as they

@@ -9,7 +9,7 @@ use crate::program::*;
 use std::collections::HashSet;
 
 /// Largest extent that is known when compiling: element offsets stay far inside 64 bits.
-const MAX_EXTENT: i64 = 1 << 31;
+const MAX_EXTENT: i64 = (1 << 31) - 1;
 
 /// Adds an axis; a name that is taken gets a number.
 pub(super) fn new_axis(

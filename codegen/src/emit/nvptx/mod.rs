@@ -30,6 +30,7 @@ use crate::plan::{Buffer, Kernel, Layout, Plan, visit};
 use block::{Block, Source};
 use inkwell::attributes::AttributeLoc;
 use inkwell::context::Context;
+use nsa_artifact::symbol_name;
 use shape::Shape;
 use std::collections::HashSet;
 
@@ -141,7 +142,7 @@ fn emit_kernel(
     if threads == 0 || threads > 1024 || !threads.is_multiple_of(32) {
         return Err(EmitError::Plan(format!("kernel {} has blocks of {threads} threads", kernel.name)));
     }
-    let entry = identifier(&kernel.name);
+    let entry = symbol_name(&kernel.name);
     let buffers = kernel.buffers(plan);
     declare(e, plan, kernel, &entry, threads, &buffers);
     let mut block = Block::new(Source { e, plan, facts, kernel }, shape, target.shared_limit())?;
@@ -159,11 +160,6 @@ fn emit_kernel(
         aligned,
         variable_registers: block.variables.iter().map(|r| (r.rows * r.columns) as u32).sum(),
     })
-}
-
-/// A kernel's name as PTX allows it.
-fn identifier(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect()
 }
 
 /// Declares the entry and stands in its first block.
