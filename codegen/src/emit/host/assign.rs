@@ -288,6 +288,8 @@ impl<'c> Lower<'_, 'c> {
                     e.select(e.fcmp(FloatPredicate::OEQ, *m, lowest), e.f32_like(*m, 0.0), *m)
                 })
                 .collect();
+            // Where weights are rounded to bf16, one multiply-add is exact enough: it is off by a part in 2^24 of the exponent.
+            let shifts: Vec<_> = base.iter().map(|m| e.fneg(e.fmul(*m, scale))).collect();
             let together = [EXPONENTIALS / self.vectors(), 1].into_iter().find(|n| columns.count.is_multiple_of(*n));
             let together = together.unwrap_or(1);
             let partials = if sum.is_some() { together * self.vectors() } else { 0 };
@@ -299,8 +301,12 @@ impl<'c> Lower<'_, 'c> {
             for column in 0..i64::from(together) {
                 let pointer = e.offset(pointer, e.i64(column * self.panel_bytes()));
                 let mut weights = Vec::new();
-                for (s, base) in self.load_panel(pointer).iter().zip(&base) {
-                    weights.push(math::weight(e, e.fmul(e.fsub(*s, *base), scale), round.is_some())?);
+                for ((s, base), shift) in self.load_panel(pointer).iter().zip(&base).zip(&shifts) {
+                    let power = match round {
+                        Some(_) => e.multiply_add(*s, scale, *shift)?,
+                        None => e.fmul(e.fsub(*s, *base), scale),
+                    };
+                    weights.push(math::weight(e, power, round.is_some())?);
                 }
                 self.store_panel(&weights, pointer);
                 let own = sums.iter_mut().skip(column as usize * weights.len());
