@@ -100,7 +100,9 @@ fn every_example_is_drawn() {
         }
         let name = path.file_stem().expect("a name").to_str().expect("text").to_string();
         let out = file(&format!("{name}.svg"));
-        let text = stdout(&["draw", path.to_str().expect("text"), "--set", "s=64", "-o", out.to_str().expect("text")]);
+        // Not every example's keys are along `s`.
+        let sizes = if name == "paged" { "page=64" } else { "s=64" };
+        let text = stdout(&["draw", path.to_str().expect("text"), "--set", sizes, "-o", out.to_str().expect("text")]);
         assert!(text.contains("of the pairs computed"), "{name}: {text}");
         let svg = std::fs::read_to_string(&out).expect("a picture");
         assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"), "{name}");

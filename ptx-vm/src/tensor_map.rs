@@ -288,24 +288,19 @@ impl TensorMap {
     }
 
     /// Calls `f` with the tile offset and the global address of every element beyond the end of a row that shares its 16
-    /// aligned bytes of global memory with an element inside, the tile and the row both.
+    /// bytes of global memory with an element inside, the tile and the row both.
     ///
-    /// Reductions of 16-bit elements change them as well: an H100 reduces in pieces of 16 bytes and clips whole pieces.
+    /// Stores and reductions change them as well: an H100 writes in pieces of 16 bytes and clips whole pieces. Rows start at
+    /// multiples of 16 bytes, as their tensor and its strides do.
     pub(crate) fn each_element_past_end(&self, start: &[i32], mut f: impl FnMut(usize, u64)) {
-        let size = self.element.bytes() as u64;
-        let end = u64::from(self.sizes[0]);
+        let size = self.element.bytes();
+        let (from, end) = (i64::from(start[0]), i64::from(self.sizes[0]));
+        let piece_end = u64::from(self.sizes[0]).next_multiple_of(16 / size as u64) as i64;
         self.each_row(start, |first, row, inside| {
-            // The tile's row must reach the last piece from inside.
-            let from = i64::from(start[0]);
-            let Ok(row_end) = u64::try_from(from + i64::from(self.tile[0])) else { return };
-            let piece = row.wrapping_add(end * size) & !15;
-            if !inside || row_end <= end || from >= end as i64 {
-                return;
-            }
-            for at in end..row_end.min(end + 16 / size) {
-                let address = row.wrapping_add(at * size);
-                if address & !15 == piece {
-                    f(first + (at as i64 - from) as usize * size as usize, address);
+            // A tile that starts beyond the end shares nothing with an element inside.
+            if inside && from < end {
+                for at in end..piece_end.min(from + i64::from(self.tile[0])) {
+                    f(first + (at - from) as usize * size, row.wrapping_add(at as u64 * size as u64));
                 }
             }
         });
@@ -395,9 +390,9 @@ mod tests {
         };
         assert_eq!(past([8, 1])[..4], [(24, 256 + 40), (26, 256 + 42), (28, 256 + 44), (30, 256 + 46)]);
         assert_eq!(past([8, 1]).len(), 8);
-        // A tile that ends before, one that starts beyond, one whose first element is the row's last.
-        assert!(past([4, 0]).is_empty() && past([20, 0]).is_empty());
-        assert_eq!(past([19, 2]), [(2, 512 + 40), (4, 512 + 42), (6, 512 + 44), (8, 512 + 46)]);
+        // A tile that ends before, one that starts beyond, one that starts with the last piece.
+        assert!(past([0, 0]).is_empty() && past([24, 0]).is_empty());
+        assert_eq!(past([16, 2]), [(8, 512 + 40), (10, 512 + 42), (12, 512 + 44), (14, 512 + 46)]);
     }
 
     #[test]

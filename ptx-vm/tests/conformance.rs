@@ -129,15 +129,16 @@ fn recorded_results_are_reproduced() {
             }
         }
     }
-    assert!(compared > 690, "only {compared} recordings were found in {}", root.display());
+    assert!(compared > 720, "only {compared} recordings were found in {}", root.display());
     assert!(wrong.is_empty(), "{} of {compared} differ:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// Whether a program's reduction of 16-bit elements also changes what lies beyond the tensor's edge, which is a finding.
+/// Whether a program's tensor copy to global memory also changes what lies beyond the tensor's edge, which is a finding: where
+/// rows end within 16 bytes. All of these programs reach the end of a row.
 fn changes_beyond(program: &Program) -> bool {
     let Some(Argument::Map { element, sizes, .. }) = program.arguments.get(1) else { return false };
-    let reduces = program.ptx.contains("cp.reduce.async.bulk.tensor") && element.ends_with("f16");
-    reduces && sizes[0] % 8 != 0 && !program.name.contains("shifted.3.")
+    let element: MapElement = serde_json::from_str(&format!("\"{element}\"")).expect("an element type");
+    program.ptx.contains("d.global.shared::cta") && !(sizes[0] as usize * element.bytes()).is_multiple_of(16)
 }
 
 #[test]

@@ -483,6 +483,55 @@ fn words_sent_to_another_block_are_waited_for() {
     assert!(!unordered.is_empty());
 }
 
+/// What is found in a store or a reduction of 16 elements from shared memory, all bytes of which are 2, to a row of `length`
+/// elements, from element `at` on; the row's bytes, and those beyond up to the next multiple of 16, are 1.
+fn tensor_copy(instruction: &str, element: ptx_vm::MapElement, length: u32, at: u32) -> ptx_vm::Report {
+    let text = format!(
+        ".version 8.3\n.target sm_90a\n.address_size 64\n\
+         .entry tensor_copy(.param .align 64 .b8 map[128]) {{ .reg .b64 %map; .reg .b32 %r<4>; .reg .pred %p; .shared .align 128 .b8 tile[128];\n\
+         mov.u32 %r0, %tid.x; mov.u32 %r1, tile; mad.lo.u32 %r2, %r0, 4, %r1; st.shared.b32 [%r2], 0x02020202;\n\
+         fence.proxy.async.shared::cta; bar.sync 0; setp.ne.u32 %p, %r0, 0; @%p bra end; mov.b64 %map, map; cvta.param.u64 %map, %map;\n\
+         {instruction} [%map, {{{at}}}], [%r1];\n\
+         cp.async.bulk.commit_group; cp.async.bulk.wait_group 0; end: ret; }}\n"
+    );
+    let kernel = ptx_vm::Module::parse(&text).expect("a module").kernel("tensor_copy").expect("a kernel");
+    let mut memory = ptx_vm::Memory::new();
+    let row = memory.add(&vec![1; (length as usize * element.bytes()).next_multiple_of(16)]);
+    let map = ptx_vm::TensorMap::tiled(element, row, 0, &[length], &[], &[16], ptx_vm::Swizzle::None).expect("a map");
+    let options = ptx_vm::Options::default();
+    kernel.launch(&mut memory, [1; 3], [32, 1, 1], 0, &[ptx_vm::Arg::TensorMap(map)], &options).expect("a launch")
+}
+
+#[test]
+fn tensor_copies_to_global_memory_go_by_16_bytes() {
+    use ptx_vm::MapElement::{Bf16, F16, F32, F64, U8};
+    let store = "cp.async.bulk.tensor.1d.global.shared::cta.tile.bulk_group";
+    let reduction = "cp.reduce.async.bulk.tensor.1d.global.shared::cta.add.tile.bulk_group";
+    // As an H100 did: these end with an illegal instruction.
+    for (instruction, element, at) in [(store, U8, 24), (store, F32, 26), (reduction, Bf16, 3), (reduction, F32, 26)] {
+        let report = tensor_copy(instruction, element, 48, at);
+        let kinds: Vec<FindingKind> = report.findings.iter().map(|finding| finding.kind).collect();
+        assert_eq!(kinds, [Misaligned], "{instruction} at {at}: {report}");
+        let bytes = at as usize * element.bytes();
+        assert!(report.to_string().contains(&format!("is {at}, {bytes} bytes into the row")), "{report}");
+        assert!(report.to_string().contains("illegal instruction"), "{report}");
+        let aligned = at.next_multiple_of(16 / element.bytes() as u32);
+        let report = tensor_copy(instruction, element, 48, aligned);
+        assert!(report.is_clean(), "{instruction} at {aligned}: {report}");
+    }
+    // What shares 16 bytes with the row's last element changes as well, unless the tile ends before.
+    for (instruction, element, length) in
+        [(store, Bf16, 37), (store, F64, 33), (reduction, F32, 34), (reduction, F16, 37)]
+    {
+        let report = tensor_copy(instruction, element, length, 24);
+        let kinds: Vec<FindingKind> = report.findings.iter().map(|finding| finding.kind).collect();
+        assert_eq!(kinds, [OutOfBounds], "{instruction} over {length}: {report}");
+        assert!(report.to_string().contains("beyond the tensor's edge"), "{report}");
+        let report = tensor_copy(instruction, element, length, 16);
+        assert!(report.is_clean(), "{instruction} over {length}: {report}");
+    }
+}
+
 /// A kernel that does nothing, with these directives.
 fn idle(target: &str, directives: &str, body: &str) -> Result<ptx_vm::Kernel, ptx_vm::LoadError> {
     let text =

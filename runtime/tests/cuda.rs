@@ -4,6 +4,10 @@
 use nsa::artifact::*;
 use nsa::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use nsa::{Artifact, DType, Device, Kernel, Plan, Shape, Target, View};
+use std::sync::Mutex;
+
+/// While one thread captures a graph, others may not copy or allocate on the device without a stream's order: tests take turns.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// Columns.
 const D: usize = 64;
@@ -112,6 +116,7 @@ fn plan(device: &Device, lengths: &[usize]) -> Plan {
 #[test]
 fn launches_graphs_and_streams() {
     let Some(device) = gpu() else { return };
+    let _turn = TURN.lock();
     let stream = device.context().expect("a GPU").new_stream().expect("stream");
     let lengths = [0, 15, 205, 0, 3];
     let total: usize = lengths.iter().sum();
@@ -159,6 +164,7 @@ fn launches_graphs_and_streams() {
 #[test]
 fn errors_are_sentences() {
     let Some(device) = gpu() else { return };
+    let _turn = TURN.lock();
     let load = |artifact: &Artifact| {
         // SAFETY: refused before anything is executed.
         unsafe { Kernel::load(artifact, &device) }.expect_err("must be refused").to_string()
@@ -184,6 +190,7 @@ fn errors_are_sentences() {
 #[test]
 fn nothing_to_do() {
     let Some(device) = gpu() else { return };
+    let _turn = TURN.lock();
     let stream = device.context().expect("a GPU").default_stream();
     for lengths in [&[][..], &[0, 0]] {
         let mut plan = plan(&device, lengths);
@@ -200,6 +207,7 @@ fn nothing_to_do() {
 #[test]
 fn many_threads_and_streams() {
     let Some(device) = gpu() else { return };
+    let _turn = TURN.lock();
     let context = device.context().expect("a GPU");
     // SAFETY: the code was written for this manifest.
     let kernel = unsafe { Kernel::load(&scale(), &device) }.expect("loads");
@@ -234,6 +242,7 @@ fn tensors_of_other_libraries() {
     use nsa::dlpack::dlpark::ffi::{DLDevice, DLDeviceType};
     use nsa::dlpack::share_view;
     let Some(device) = gpu() else { return };
+    let _turn = TURN.lock();
     let stream = device.context().expect("a GPU").new_stream().expect("stream");
     let mut plan = plan(&device, &[5]);
     let numbers: Vec<f32> = (0..5 * D).map(|n| n as f32).collect();

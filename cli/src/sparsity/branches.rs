@@ -29,11 +29,11 @@ pub struct Branch {
 
 /// All branches of a program, in the order of their definitions.
 pub fn branches(program: &Program) -> Vec<Branch> {
-    let mut found = find(program, softmax);
-    if found.is_empty() {
-        // Attention without a softmax: weighted sums over keys.
-        found = find(program, weighted_sum);
-    }
+    // Attention without a softmax: weighted sums over keys. Attention over a number of keys that is known, of a table say: the
+    // axis is as constant as that of a width, so that only softmaxes count.
+    let ways: [(Kind, Along); 3] = [(softmax, is_long), (weighted_sum, is_long), (softmax, |_, _| true)];
+    let found = ways.into_iter().map(|(kind, along)| find(program, kind, along)).find(|found| !found.is_empty());
+    let mut found = found.unwrap_or_default();
     // Several of one definition are told apart by numbers.
     let names: Vec<String> = found.iter().map(|branch| branch.name.clone()).collect();
     for (number, branch) in found.iter_mut().enumerate() {
@@ -47,6 +47,8 @@ pub fn branches(program: &Program) -> Vec<Branch> {
 
 /// A fold over keys inside an expression, if it is the kind of fold that is looked for.
 type Kind = fn(&Program, &Expr) -> Option<ExprId>;
+/// Whether an axis can be that of the keys.
+type Along = fn(&Program, AxisId) -> bool;
 
 /// The maximum of a softmax.
 fn softmax(program: &Program, expr: &Expr) -> Option<ExprId> {
@@ -62,7 +64,7 @@ fn weighted_sum(program: &Program, expr: &Expr) -> Option<ExprId> {
     product.then(|| program.exprs.iter().position(|other| other == expr)).flatten().map(|at| ExprId(at as u32))
 }
 
-fn find(program: &Program, kind: Kind) -> Vec<Branch> {
+fn find(program: &Program, kind: Kind, along: Along) -> Vec<Branch> {
     let free = free_axes(program);
     let mut found: Vec<Branch> = vec![];
     for (number, tensor) in program.tensors.iter().enumerate() {
@@ -72,7 +74,7 @@ fn find(program: &Program, kind: Kind) -> Vec<Branch> {
         // Those of the arena's order: operands before what uses them.
         folds.sort_unstable();
         for fold in folds {
-            let Some((keys, conditions, score)) = keys(program, fold) else { continue };
+            let Some((keys, conditions, score)) = keys(program, fold, along) else { continue };
             let known = |branch: &Branch| (branch.keys, &branch.conditions, branch.score) == (keys, &conditions, score);
             if found.iter().any(known) {
                 continue;
@@ -99,12 +101,12 @@ fn find(program: &Program, kind: Kind) -> Vec<Branch> {
 
 /// The axis, the conditions and the operand of a fold over keys. A fold along several axes is several, of which the keys' is
 /// one.
-fn keys(program: &Program, fold: ExprId) -> Option<(AxisId, Vec<ExprId>, ExprId)> {
+fn keys(program: &Program, fold: ExprId, along: Along) -> Option<(AxisId, Vec<ExprId>, ExprId)> {
     let (mut keys, mut conditions, mut inner) = (None, vec![], fold);
     while let Expr::Fold { axis, guard, body, .. } = program.expr(inner) {
         conditions.extend(guard);
         inner = *body;
-        if is_long(program, *axis) {
+        if along(program, *axis) {
             keys = Some(*axis);
             break;
         }

@@ -85,13 +85,13 @@ impl Tiling {
         Tiling { registers: Some(224), ..Tiling::gpu() }
     }
 
-    /// CPUs: a row tile and a packed operand tile stay in the first two cache levels.
+    /// CPUs: a row tile and a packed operand tile stay in the first two cache levels. What comes in of keys serves many rows.
     pub fn host() -> Self {
-        let many = Cut { rows: 64, columns: 64, stages: 1, repeat: 2, column_warps: 1 };
+        let many = Cut { rows: 256, columns: 64, stages: 1, repeat: 2, column_warps: 1 };
         let few = Cut { rows: 16, repeat: 1, column_warps: 4, ..many };
         Tiling {
             many,
-            lists: Cut { repeat: 1, ..many },
+            lists: Cut { rows: 64, repeat: 1, ..many },
             few,
             depth: 1,
             gathers: false,

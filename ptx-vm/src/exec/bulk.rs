@@ -168,6 +168,20 @@ fn coordinates(warp: &Warp, lane: usize, at: &[Src]) -> Vec<i32> {
     at.iter().map(|&c| u32::read(warp, c)[lane] as i32).collect()
 }
 
+/// Whether the innermost coordinate of a tensor copy is a multiple of 16 bytes; a finding if it is not.
+fn begins_on_sixteen(m: &mut Machine<'_>, cx: Cx, coordinate: i32, element: usize) -> bool {
+    let into_row = i64::from(coordinate) * element as i64;
+    if into_row % 16 != 0 {
+        m.find(FindingKind::Misaligned, cx, || {
+            format!(
+                "coordinate 0 of a tensor copy is {coordinate}, {into_row} bytes into the row, which is no multiple of 16 bytes: \
+                 measured on an H100 and an H200, such a copy ends with an illegal instruction"
+            )
+        });
+    }
+    into_row % 16 == 0
+}
+
 fn load(
     m: &mut Machine<'_>,
     warp: &mut Warp,
@@ -212,6 +226,9 @@ fn load(
                 m.find(FindingKind::InvalidOperand, cx, || {
                     format!("the tensor map has {} axes, the copy {}", map.tile.len(), start.len())
                 });
+                return;
+            }
+            if !begins_on_sixteen(m, cx, start[0], map.element.bytes()) {
                 return;
             }
             let fill = map.fill();
@@ -290,6 +307,9 @@ fn store(
                 });
                 return;
             }
+            if !begins_on_sixteen(m, cx, start[0], map.element.bytes()) {
+                return;
+            }
             element = Some(map.element.ty());
             let mask = map.swizzle.mask();
             let base = from as usize;
@@ -298,11 +318,9 @@ fn store(
                     runs.push((swizzled(base + offset, mask) - base, address, length));
                 }
             });
-            if reduce.is_some() && map.element.bytes() == 2 {
-                map.each_element_past_end(&start, |offset, address| {
-                    beyond.push((swizzled(base + offset, mask) - base, address));
-                });
-            }
+            map.each_element_past_end(&start, |offset, address| {
+                beyond.push((swizzled(base + offset, mask) - base, address, map.element.bytes()));
+            });
             (map.tile_bytes(), 128)
         }
     };
@@ -311,8 +329,10 @@ fn store(
         m.check_async_read(cx, lane as u8, block, base, total);
         m.hold(block, base, total);
     }
-    let runs = runs.into_iter().map(|(offset, address, length)| (base + offset, address, length)).collect();
-    let beyond = beyond.into_iter().map(|(offset, address)| (base + offset, address)).collect();
+    let placed = |runs: Vec<(usize, u64, usize)>| {
+        runs.into_iter().map(|(offset, address, length)| (base + offset, address, length)).collect()
+    };
+    let (runs, beyond) = (placed(runs), placed(beyond));
     warp.drains.pending.push(Drain {
         lane: lane as u8,
         group: OPEN,

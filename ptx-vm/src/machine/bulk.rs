@@ -39,8 +39,8 @@ pub(crate) struct Drain {
     pub source: Vec<(usize, usize, usize)>,
     /// Source offset, destination address and length of each run still to be written.
     pub runs: Vec<(usize, u64, usize)>,
-    /// Source offset and destination address of each element that a reduction changes beyond the tensor's edge.
-    pub beyond: Vec<(usize, u64)>,
+    /// The same of each element beyond the tensor's edge that is changed as well.
+    pub beyond: Vec<(usize, u64, usize)>,
     pub block: usize,
     pub reduce: Option<(AtomicOp, Type)>,
     pub line: u32,
@@ -271,36 +271,48 @@ impl Machine<'_> {
                 }
             }
         }
-        if let Some(reduction) = drain.reduce {
-            for (offset, address) in std::mem::take(&mut drain.beyond) {
-                self.reduce_beyond(cx, reduction, address, offset);
-            }
+        for run in std::mem::take(&mut drain.beyond) {
+            self.write_beyond(cx, drain.reduce, run);
         }
     }
 
-    /// A reduction's element at `offset` of shared memory that belongs beyond the tensor's edge, and is added there.
-    fn reduce_beyond(&mut self, cx: Cx, (op, ty): (AtomicOp, Type), address: u64, offset: usize) {
-        let size = ty.bytes();
-        let mut element = [0u8; 8];
+    /// An element at `offset` of shared memory that belongs beyond the tensor's edge, and is written or added there.
+    fn write_beyond(&mut self, cx: Cx, reduce: Option<(AtomicOp, Type)>, (offset, address, size): (usize, u64, usize)) {
+        let mut element = [0u8; 16];
         element[..size].copy_from_slice(&self.blocks[cx.block].shared.data[offset..offset + size]);
         let memory = self.launch.memory;
         let (place, changed) = match memory.place(address, size as u64) {
             Place::Inside { buffer, offset } => {
+                let (page, within) = (memory.page(buffer, offset as usize / PAGE), offset as usize % PAGE);
                 // Padding that nobody wrote is nobody's.
-                let written = memory.page(buffer, offset as usize / PAGE).all_written(offset as usize % PAGE, size);
-                ((Some(buffer), offset), written && self.reduce(cx, (op, ty), address, &element[..size]))
+                let written = page.all_written(within, size);
+                let differs = page.data[within..within + size] != element[..size];
+                drop(page);
+                let changed = match reduce {
+                    _ if !written => false,
+                    Some(reduction) => self.reduce(cx, reduction, address, &element[..size]),
+                    None => {
+                        self.global_write(cx, 1, &[address; LANES], size, Order::Weak, |_| element);
+                        differs
+                    }
+                };
+                ((Some(buffer), offset), changed)
             }
             // What lies outside all buffers is not known; sums with zero leave it as it is.
             Place::Outside { buffer, offset } => {
-                let zero = u64::from_le_bytes(element) & !(1 << (8 * size - 1)) == 0;
-                ((buffer, offset), op != AtomicOp::Add || !zero)
+                let neutral = reduce.is_some_and(|(op, ty)| {
+                    let sign = if ty.integer() { 0 } else { 1 << (8 * size - 1) };
+                    let zero = u128::from_le_bytes(element) & !sign == 0;
+                    zero && matches!(op, AtomicOp::Add | AtomicOp::Or | AtomicOp::Xor)
+                });
+                ((buffer, offset), !neutral)
             }
         };
         if changed {
             let place = Bytes { space: Space::Global, buffer: place.0, offset: place.1, length: size as u32 };
             self.find_at(FindingKind::OutOfBounds, cx, place, || {
-                "this reduction of 16-bit elements changes what lies beyond the tensor's edge: all elements that share their \
-                 16 bytes with one inside are reduced"
+                "this tensor copy changes what lies beyond the tensor's edge: all elements that share their 16 bytes with \
+                 one inside are written, as measured on an H100"
                     .into()
             });
         }

@@ -216,7 +216,11 @@ impl<'a, 'c> Lower<'a, 'c> {
         let e = self.e;
         let entries = e.begin_loop(e.i32(0), e.i32(walk.count as i32), 1, &[e.i64(0)]);
         let element = self.element(1, super::element::Rows::Block, None);
-        let entry = Evaluator::new(e, self.plan, self.facts, &element).list_entry(walk.list, entries.index)?;
+        let entry = Evaluator::new(e, self.plan, self.facts, &element).list_entry(
+            walk.list,
+            walk.block.into(),
+            entries.index,
+        )?;
         e.store(entry, self.entry(batch, slot, entries.carried[0]), 4);
         let listed = e.icmp(IntPredicate::SGE, entry, e.i32(0));
         let next = e.add(entries.carried[0], e.zero_extend(listed, e.i64_type().into()));

@@ -342,7 +342,7 @@ impl<'a, 'c> Lower<'a, 'c> {
         let entries = e.begin_loop(e.i32(0), e.i32(walk.count as i32), 1, &[]);
         let entry_at = |at| {
             let element = self.element(1, Rows::Block, None);
-            Evaluator::new(e, self.plan, self.facts, &element).list_entry(walk.list, at)
+            Evaluator::new(e, self.plan, self.facts, &element).list_entry(walk.list, walk.block.into(), at)
         };
         let entry = entry_at(entries.index)?;
         let listed = e.begin_if(e.icmp(IntPredicate::SGE, entry, e.i32(0)));

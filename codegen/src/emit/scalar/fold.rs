@@ -420,13 +420,16 @@ impl<'c> Evaluator<'_, 'c> {
         self.flat(&entry)
     }
 
-    /// Entry `at` (a uniform `i32`) of a list: -1 past its end.
+    /// Entry `at` (a uniform `i32`) of a list of blocks of so many values: -1 past its end, and for a block that is far behind
+    /// every axis, whose values could not be counted.
     ///
     /// # Errors
     /// The term is not a list of a buffer that the kernel has.
-    pub fn list_entry(&mut self, list: Id, at: Value<'c>) -> Result<Value<'c>, EmitError> {
+    pub fn list_entry(&mut self, list: Id, block: i64, at: Value<'c>) -> Result<Value<'c>, EmitError> {
         let (view, index, _) = self.list(list)?;
-        self.entry(&view, &index, at)
+        let (e, entry) = (self.emitter, self.entry(&view, &index, at)?);
+        let countable = e.icmp(IntPredicate::ULT, entry, e.i32(((1 << 30) / block.max(1)) as i32));
+        Ok(e.select(countable, entry, e.i32(-1)))
     }
 
     /// `(in x list)`: some entry equals `x`, and `x` is not negative.
