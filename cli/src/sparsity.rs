@@ -24,9 +24,10 @@ pub fn patterns(program: &Program, inputs: &Inputs, at: &[(AxisId, usize)]) -> R
     let branches = branches::branches(program);
     if branches.is_empty() {
         let name = &program.name;
-        return Err(
-            format!("`{name}` has nothing to draw: no softmax, and no fold over an axis whose length is given at run time").into()
-        );
+        return Err(format!(
+            "`{name}` has nothing to draw: no softmax, and no fold over an axis whose length is given at run time"
+        )
+        .into());
     }
     branches.iter().map(|branch| pattern::pattern(program, branch, &evaluation, at)).collect()
 }
