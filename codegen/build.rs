@@ -97,6 +97,8 @@ fn installed() {
             (None, _, _) => {}
         }
     }
+    // LLVM's interpreter, which inkwell refers to, calls through libffi; `--system-libs` does not say so. Debian's llvm-22-dev brings it.
+    println!("cargo:rustc-link-lib=dylib=ffi");
     println!("cargo:rustc-link-lib=dylib=stdc++");
     println!("cargo:rustc-env=NSA_LLVM=static:{lib}");
 }

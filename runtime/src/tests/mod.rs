@@ -11,6 +11,7 @@ mod threads;
 
 use crate::testing::{compress_artifact, compress_manifest, gather, spread};
 use crate::*;
+use std::sync::OnceLock;
 
 fn symbols() -> HostSymbols {
     let mut list: Vec<(String, HostEntry)> = Vec::new();
@@ -23,9 +24,12 @@ fn symbols() -> HostSymbols {
     HostSymbols::new(list)
 }
 
-fn kernel() -> Kernel {
+/// Loaded once: under Miri, reading the artifact takes longer than everything that is done with it.
+fn kernel() -> &'static Kernel {
+    static KERNEL: OnceLock<Kernel> = OnceLock::new();
     // SAFETY: the symbols are those of the manifest.
-    unsafe { Kernel::load_host(&compress_artifact(), &Device::host(), &symbols()) }.expect("loads")
+    KERNEL
+        .get_or_init(|| unsafe { Kernel::load_host(&compress_artifact(), &Device::host(), &symbols()) }.expect("loads"))
 }
 
 /// The program of the tests, as a formula.
@@ -67,7 +71,7 @@ fn run(lengths: &[usize]) -> Vec<f32> {
 fn one_sequence_and_packed_batches() {
     assert_eq!(run(&[8]).len(), 3);
     run(&[21]);
-    run(&[0, 15, 8, 0, 200, 3]);
+    run(&[0, 15, 8, 0, if cfg!(miri) { 33 } else { 200 }, 3]);
     run(&[]);
     run(&[0, 0]);
     run(&[3]);
