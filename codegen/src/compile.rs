@@ -117,6 +117,9 @@ impl CompileError {
                 let message = format!("no code for {target} can be made of `{}`", named(program, tensor));
                 Diagnostic::new(program.place(tensor), message).label(why)
             }
+            EmitError::Plan(words) | EmitError::Llvm(words) => {
+                defect(program, tensor, &format!("compiled for {target}"), &words)
+            }
             error => defect(program, tensor, &format!("compiled for {target}"), &error.to_string()),
         };
         CompileError::Program(program.diagnose(diagnostic))
@@ -126,7 +129,6 @@ impl CompileError {
 /// What the compiler did wrong, at the definition that it was about.
 fn defect(program: &Program, tensor: &str, what: &str, details: &str) -> Diagnostic {
     let message = format!("`{}` could not be {what}, which is a defect of the compiler", named(program, tensor));
-    let details = details.trim_end_matches(" (this is a defect of the compiler, please report it)");
     Diagnostic::new(program.place(tensor), message)
         .note(format!("please report it, with the program and these words: {details}"))
 }

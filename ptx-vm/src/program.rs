@@ -47,6 +47,11 @@ pub(crate) struct Limits {
 }
 
 impl Program {
+    /// What the source calls a register of a kernel with wgmma.
+    pub fn register_name(&self, register: u32) -> &str {
+        self.names.get(register as usize).map_or("", String::as_str)
+    }
+
     /// CUDA C++ Programming Guide, "Technical Specifications per Compute Capability".
     pub fn limits(&self) -> Limits {
         let digits: String = self.target.trim_start_matches("sm_").chars().take_while(char::is_ascii_digit).collect();

@@ -38,6 +38,7 @@ use super::llvm::{Emitter, Machine, assembly, run_passes};
 use super::scalar::Facts;
 use crate::plan::{Kernel, Plan};
 use block::Block;
+use inkwell::IntPredicate;
 use inkwell::attributes::AttributeLoc;
 use inkwell::context::Context;
 use layout::Scratch;
@@ -232,7 +233,14 @@ fn function<'c>(
     };
     let enter = |index| Block::enter(e, plan, kernel, words, index);
     if scratch.batch.is_some() {
-        batch::each(e, (first, end), |index| lower(scratch.clone(), enter(index)?).batch(e.sub(end, index)))?;
+        e.repeat(
+            first,
+            |index| e.icmp(IntPredicate::SLT, index, end),
+            |index| {
+                let done = lower(scratch.clone(), enter(index)?).batch(e.sub(end, index))?;
+                Ok::<_, EmitError>(e.add(index, done))
+            },
+        )?;
     } else {
         let blocks = e.begin_loop(first, end, 1, &[]);
         lower(scratch, enter(blocks.index)?).run()?;

@@ -93,7 +93,8 @@ pub fn survives(example: &Example) {
     }
 }
 
-fn example_text(example: &Example) -> String {
+/// The example's file.
+pub fn example_text(example: &Example) -> String {
     let path = format!("{}/../examples/{}.nsa", env!("CARGO_MANIFEST_DIR"), example.name);
     std::fs::read_to_string(&path).expect("the example")
 }

@@ -1,6 +1,6 @@
 //! The examples, with sizes that an interpreter can do: several tiles, blocks, warps and sequences still.
 
-use super::compare::{Example, check, names, survives};
+use super::compare::{Example, check, example_text, names, survives};
 
 /// Values of an integer argument by its name and the number of the element.
 type Integers = fn(&str, usize) -> i64;
@@ -121,8 +121,7 @@ fn wrong_integers() {
     let wrong: fn(&str, usize) -> i64 =
         |_, at| [i64::from(i32::MAX), -2, i64::from(i32::MIN), 1_000_003, 2, -1, 1 << 26][at % 7];
     for example in EXAMPLES {
-        let text = std::fs::read_to_string(format!("{}/../examples/{}.nsa", env!("CARGO_MANIFEST_DIR"), example.name));
-        if text.expect("the example").contains(": i32[") {
+        if example_text(example).contains(": i32[") {
             survives(&Example { integers: wrong, ..*example });
         }
     }

@@ -171,7 +171,8 @@ fn coordinates(warp: &Warp, lane: usize, at: &[Src]) -> Vec<i32> {
 /// Whether the innermost coordinate of a tensor copy is a multiple of 16 bytes; a finding if it is not.
 fn begins_on_sixteen(m: &mut Machine<'_>, cx: Cx, coordinate: i32, element: usize) -> bool {
     let into_row = i64::from(coordinate) * element as i64;
-    if into_row % 16 != 0 {
+    let fits = into_row % 16 == 0;
+    if !fits {
         m.find(FindingKind::Misaligned, cx, || {
             format!(
                 "coordinate 0 of a tensor copy is {coordinate}, {into_row} bytes into the row, which is no multiple of 16 bytes: \
@@ -179,7 +180,7 @@ fn begins_on_sixteen(m: &mut Machine<'_>, cx: Cx, coordinate: i32, element: usiz
             )
         });
     }
-    into_row % 16 == 0
+    fits
 }
 
 fn load(

@@ -144,7 +144,7 @@ pub(super) fn wgmma(m: &mut Machine<'_>, warp: &mut Warp, cx: Cx, mask: u32, op:
     if m.tracks() {
         let mut used = accumulators.iter().chain(&inputs);
         if let Some((r, writer)) = used.find_map(|&r| warp.wgmma.unfenced(r).map(|writer| (r, writer))) {
-            let name = m.launch.program.names.get(r as usize).map_or("", String::as_str);
+            let name = m.launch.program.register_name(r);
             if writer == 0 {
                 m.find(FindingKind::MissingWgmmaFence, cx, || "there was no wgmma.fence before this wgmma".into());
             } else {

@@ -115,15 +115,18 @@ impl WgmmaState {
 
     /// The line of the oldest operation in flight that accumulates into a register, or reads it.
     pub fn holder(&self, register: u32) -> u32 {
-        let mut operations = self.groups.iter().chain([&self.open]).flat_map(|group| &group.operations);
         let holds = |o: &&Operation| o.accumulators.contains(&register) || o.inputs.contains(&register);
-        operations.find(holds).map_or(0, |operation| operation.line)
+        self.in_flight().find(holds).map_or(0, |operation| operation.line)
+    }
+
+    /// Operations in flight, the oldest first.
+    fn in_flight(&self) -> impl Iterator<Item = &Operation> {
+        self.groups.iter().chain([&self.open]).flat_map(|group| &group.operations)
     }
 
     /// The line of the oldest operation in flight.
     pub fn oldest(&self) -> u32 {
-        let mut operations = self.groups.iter().chain([&self.open]).flat_map(|group| &group.operations);
-        operations.next().map_or(0, |operation| operation.line)
+        self.in_flight().next().map_or(0, |operation| operation.line)
     }
 }
 
@@ -163,7 +166,7 @@ impl Machine<'_> {
     /// A register in the hands of the `wgmma` of line `holder` was touched.
     #[cold]
     pub fn find_register(&mut self, kind: FindingKind, cx: Cx, holder: u32, register: u32, what: &str) {
-        let name = self.launch.program.names.get(register as usize).map_or("", String::as_str);
+        let name = self.launch.program.register_name(register);
         self.find_between(kind, cx, (cx.me, holder), None, || {
             format!("{what} {name} of a wgmma that was not waited for")
         });

@@ -328,6 +328,7 @@ impl<'c> Lower<'_, 'c> {
             Ok(())
         })
     }
+
     /// Multiplies running sums by `2^(scale (old - new))` where the maximum of some row has moved.
     fn rescale_panel(
         &self,

@@ -13,7 +13,7 @@ use super::EmitError;
 use super::block::{Block, constant};
 use super::forms::{reads, reads_scratch};
 use super::lower::Lower;
-use crate::emit::llvm::{Emitter, Value};
+use crate::emit::llvm::Value;
 use crate::emit::scalar::{Evaluator, Facts};
 use crate::plan::{Kernel, Loop, Operand, Plan, Statement, TileAxis, Var, Walk};
 use crate::term::AxisName;
@@ -117,27 +117,6 @@ fn mentions(plan: &Plan, kernel: &Kernel, statement: &Statement, number: u32) ->
     }
 }
 
-/// Builds `f` for the first block (`i64`) of every batch of a range; it returns how many blocks were done (`i64`).
-pub(super) fn each<'c>(
-    e: &Emitter<'c>,
-    (first, end): (Value<'c>, Value<'c>),
-    f: impl FnOnce(Value<'c>) -> Result<Value<'c>, EmitError>,
-) -> Result<(), EmitError> {
-    let before = e.current_block();
-    let (test, body, done) = (e.block("batch"), e.block("blocks"), e.block("done"));
-    e.branch(test);
-    e.position(test);
-    let at = e.phi(first, before);
-    let index = at.as_basic_value();
-    e.branch_if(e.icmp(IntPredicate::SLT, index, end), body, done);
-    e.position(body);
-    let next = e.add(index, f(index)?);
-    at.add_incoming(&[(&next, e.current_block())]);
-    e.branch(test);
-    e.position(done);
-    Ok(())
-}
-
 /// Where the words of [`Batch::control`] are.
 #[derive(Clone, Copy)]
 enum Word {
@@ -166,7 +145,8 @@ impl<'a, 'c> Lower<'a, 'c> {
         let next = e.imin(slots.carried[0], head);
         let first = e.end_loop(slots, &[next])[0];
 
-        self.advance(&base, &batch, (inner, walk), count, first)?;
+        let listed = |entry| e.icmp(IntPredicate::NE, entry, e.i32(END));
+        e.repeat(first, listed, |entry| self.advance(&base, &batch, (inner, walk), count, entry))?;
 
         let slots = e.begin_loop(e.i64(0), count, 1, &[]);
         let after = e.imin(e.add(slots.index, e.i64(1)), e.sub(count, e.i64(1)));
@@ -216,11 +196,8 @@ impl<'a, 'c> Lower<'a, 'c> {
         let e = self.e;
         let entries = e.begin_loop(e.i32(0), e.i32(walk.count as i32), 1, &[e.i64(0)]);
         let element = self.element(1, super::element::Rows::Block, None);
-        let entry = Evaluator::new(e, self.plan, self.facts, &element).list_entry(
-            walk.list,
-            walk.block.into(),
-            entries.index,
-        )?;
+        let mut evaluator = Evaluator::new(e, self.plan, self.facts, &element);
+        let entry = evaluator.list_entry(walk.list, walk.block.into(), entries.index)?;
         e.store(entry, self.entry(batch, slot, entries.carried[0]), 4);
         let listed = e.icmp(IntPredicate::SGE, entry, e.i32(0));
         let next = e.add(entries.carried[0], e.zero_extend(listed, e.i64_type().into()));
@@ -232,33 +209,23 @@ impl<'a, 'c> Lower<'a, 'c> {
         Ok(head)
     }
 
-    /// All entries of all lists, beginning with the entry `first` (`i32`).
+    /// The work on one entry (`i32`), which some blocks have next; the smallest that is next then.
     fn advance(
         &mut self,
         base: &Block<'c>,
         batch: &Batch,
         (inner, walk): (&'a Loop, &Walk),
         count: Value<'c>,
-        first: Value<'c>,
-    ) -> Result<(), EmitError> {
+        entry: Value<'c>,
+    ) -> Result<Value<'c>, EmitError> {
         let e = self.e;
-        let before = e.current_block();
-        let (test, body, done) = (e.block("entry"), e.block("shared"), e.block("end"));
-        e.branch(test);
-        e.position(test);
-        let at = e.phi(first, before);
-        let entry = at.as_basic_value();
-        e.branch_if(e.icmp(IntPredicate::NE, entry, e.i32(END)), body, done);
-        e.position(body);
         let (active, next) = self.take_entry(batch, count, entry);
 
         let block = |entry| e.mul(entry, e.i32(walk.block as i32));
         let from = block(entry);
         let tiles = e.begin_loop(from, e.add(from, e.i32(walk.block as i32)), inner.tile.into(), &[]);
         let start = tiles.index;
-        let begins = e.icmp(IntPredicate::SGE, start, e.i32(0));
-        let exists = e.and(begins, e.icmp(IntPredicate::SLT, start, self.length(inner.axis)?));
-        let inside = e.begin_if(exists);
+        let inside = e.begin_if(e.icmp(IntPredicate::SLT, start, self.length(inner.axis)?));
         let after = match inner.tile == walk.block {
             true => block(e.select(e.icmp(IntPredicate::EQ, next, e.i32(END)), entry, next)),
             false => e.add(start, e.i32(inner.tile as i32)),
@@ -292,11 +259,7 @@ impl<'a, 'c> Lower<'a, 'c> {
         e.end_loop(blocks, &[]);
         e.end_if(inside, &[]);
         e.end_loop(tiles, &[]);
-
-        at.add_incoming(&[(&next, e.current_block())]);
-        e.branch(test);
-        e.position(done);
-        Ok(())
+        Ok(next)
     }
 
     /// Writes down the blocks whose next entry this is and moves them on; how many there are (`i64`), and the smallest entry that

@@ -180,17 +180,11 @@ fn accumulates(plan: &Plan, kernel: &Kernel, var: usize) -> bool {
 
 /// Whether a term reads no reals but bf16: a program whose elements are bf16 may have arguments in f32, which are not to be rounded.
 fn reads_halves(plan: &Plan, root: Id) -> bool {
-    let mut stack = vec![root];
-    while let Some(id) = stack.pop() {
-        if let Term::Load(parts) = &plan.terms[id]
-            && let Some(Term::Tensor(tensor)) = parts.first().map(|id| &plan.terms[*id])
-            && plan.buffers.iter().any(|b| b.name == *tensor && !matches!(b.dtype, Type::Bf16 | Type::I32))
-        {
-            return false;
-        }
-        stack.extend(plan.terms[id].children());
-    }
-    true
+    let wider = |dtype: Type| !matches!(dtype, Type::Bf16 | Type::I32);
+    !any(plan, root, &|term| match term {
+        Term::Tensor(tensor) => plan.buffers.iter().any(|b| b.name == *tensor && wider(b.dtype)),
+        _ => false,
+    })
 }
 
 /// Whether a term reads anything that statements of the same kernel compute: variables or stages.

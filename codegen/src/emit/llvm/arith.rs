@@ -71,6 +71,17 @@ impl<'c> Emitter<'c> {
     pub fn imax(&self, a: Value<'c>, b: Value<'c>) -> Value<'c> {
         self.select(self.icmp(IntPredicate::SGT, a, b), a, b)
     }
+    /// The index nearest to `value` of an axis with `length` values; 0 if it has none.
+    pub fn nearest_index(&self, value: Value<'c>, length: Value<'c>) -> Value<'c> {
+        let last = self.sub(length, self.i32(1));
+        self.imax(self.imin(value, last), self.int_like(value, 0))
+    }
+    /// The entry of a list of blocks of so many values; -1 for a number that is negative, or so far behind every axis that its
+    /// values could not be counted.
+    pub fn countable(&self, entry: Value<'c>, block: i64) -> Value<'c> {
+        let counts = self.icmp(IntPredicate::ULT, entry, self.i32(((1 << 30) / block.max(1)) as i32));
+        self.select(counts, entry, self.i32(-1))
+    }
     /// Bitwise and; conjunction of conditions.
     pub fn and(&self, a: Value<'c>, b: Value<'c>) -> Value<'c> {
         self.binary(InstructionOpcode::And, a, b)

@@ -87,6 +87,31 @@ impl<'c> Emitter<'c> {
         open.carried
     }
 
+    /// Builds `while go_on(value) { value = body(value) }`, beginning with `first`.
+    ///
+    /// # Errors
+    /// What the body gives.
+    pub fn repeat<E>(
+        &self,
+        first: Value<'c>,
+        go_on: impl FnOnce(Value<'c>) -> Value<'c>,
+        body: impl FnOnce(Value<'c>) -> Result<Value<'c>, E>,
+    ) -> Result<(), E> {
+        let before = self.current_block();
+        let (head, inner, exit) = (self.block("head"), self.block("body"), self.block("exit"));
+        self.branch(head);
+        self.position(head);
+        let phi = self.phi(first, before);
+        let value = phi.as_basic_value();
+        self.branch_if(go_on(value), inner, exit);
+        self.position(inner);
+        let next = body(value)?;
+        phi.add_incoming(&[(&next, self.current_block())]);
+        self.branch(head);
+        self.position(exit);
+        Ok(())
+    }
+
     /// Opens a conditional; what is built next happens when the (scalar) condition holds.
     pub fn begin_if(&self, condition: Value<'c>) -> OpenIf<'c> {
         let (then, otherwise, end) = (self.block("then"), self.block("else"), self.block("end"));

@@ -191,8 +191,7 @@ impl<'c> Block<'_, 'c> {
         for ((id, stride), axis) in index.iter().zip(&view.strides).zip(&view.axes) {
             let mut value = place.value(*id)?;
             if self.source.facts.reads(*id) {
-                let last = e.sub(self.length(*axis)?, e.i32(1));
-                value = e.imax(e.imin(value, last), e.i32(0));
+                value = e.nearest_index(value, self.length(*axis)?);
             }
             let product = e.mul(e.to_i64(value), *stride);
             if self.moves(tile, *id) {

@@ -158,21 +158,19 @@ impl<'a, 'c> Block<'a, 'c> {
         for ((id, stride), axis) in index.iter().zip(&view.strides).zip(&view.axes) {
             let mut value = self.integer(*id)?;
             if self.source.facts.reads(*id) {
-                let last = e.sub(self.length(*axis)?, e.i32(1));
-                value = e.imax(e.imin(value, last), e.i32(0));
+                value = e.nearest_index(value, self.length(*axis)?);
             }
             elements = e.add(elements, e.mul(e.to_i64(value), *stride));
         }
         Ok(e.offset(view.pointer, e.mul(elements, e.i64(view.dtype.bytes() as i64))))
     }
-    /// An entry; -1 too for a number that is far behind every axis, whose values could not be counted.
+    /// An entry, made [`Emitter::countable`](crate::emit::llvm::Emitter::countable).
     fn entry(&self, listed: &Listed<'c>, index: Value<'c>) -> Value<'c> {
         let e = self.source.e;
         let last = e.i32(listed.entries as i32 - 1);
         let bytes = e.shift_left(e.imin(index, last), e.i32(2));
         let entry = e.load(e.i32_type().into(), e.offset_u32(listed.pointer, bytes), 4);
-        let countable = e.icmp(IntPredicate::ULT, entry, e.i32((1 << 30) / listed.block as i32));
-        e.select(countable, entry, e.i32(-1))
+        e.countable(entry, listed.block.into())
     }
     /// Entries up to the last that is none of padding: -1 may stand anywhere, but lies behind the others as a rule.
     fn valid_entries(&self, listed: &Listed<'c>) -> Result<Value<'c>, EmitError> {

@@ -45,8 +45,7 @@ impl<'b, 'a, 'c> Place<'b, 'a, 'c> {
     /// Gives an axis a value that may lie outside its extent.
     pub fn with_unchecked(mut self, axis: AxisName, value: Value<'c>) -> Result<Self, EmitError> {
         let e = self.block.source.e;
-        let last = e.sub(self.block.length(axis)?, e.i32(1));
-        let inside = e.imax(e.imin(value, last), e.i32(0));
+        let inside = e.nearest_index(value, self.block.length(axis)?);
         self.axes.push((axis, Scalar::Uniform(value), Scalar::Uniform(inside)));
         Ok(self)
     }

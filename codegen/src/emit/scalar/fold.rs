@@ -287,8 +287,7 @@ impl<'c> Evaluator<'_, 'c> {
                 active = e.and(active, e.icmp(order, value, *bound));
             }
             // Lanes that take no part still form addresses.
-            let last = e.sub(self.environment.length(domain.axis)?, e.i32(1));
-            let clamped = e.imax(e.imin(value, last), e.int_like(value, 0));
+            let clamped = e.nearest_index(value, self.environment.length(domain.axis)?);
             let next = self.visit(monoid, domain, body, self.wrap(clamped), Some(active), &inner.carried)?;
             e.end_loop(inner, &next)
         } else {
@@ -427,9 +426,7 @@ impl<'c> Evaluator<'_, 'c> {
     /// The term is not a list of a buffer that the kernel has.
     pub fn list_entry(&mut self, list: Id, block: i64, at: Value<'c>) -> Result<Value<'c>, EmitError> {
         let (view, index, _) = self.list(list)?;
-        let (e, entry) = (self.emitter, self.entry(&view, &index, at)?);
-        let countable = e.icmp(IntPredicate::ULT, entry, e.i32(((1 << 30) / block.max(1)) as i32));
-        Ok(e.select(countable, entry, e.i32(-1)))
+        Ok(self.emitter.countable(self.entry(&view, &index, at)?, block))
     }
 
     /// `(in x list)`: some entry equals `x`, and `x` is not negative.

@@ -86,10 +86,8 @@ impl<'c> Evaluator<'_, 'c> {
         if !self.facts.reads(id) {
             return Ok(value);
         }
-        let e = self.emitter;
-        let last = e.sub(self.environment.length(axis)?, e.i32(1));
         let value = self.flat(&value)?;
-        Ok(self.wrap(e.imax(e.imin(value, last), e.int_like(value, 0))))
+        Ok(self.wrap(self.emitter.nearest_index(value, self.environment.length(axis)?)))
     }
 
     /// The element of a buffer at known indices.
