@@ -79,8 +79,8 @@ impl<'c> Emitter<'c> {
     /// The entry of a list of blocks of so many values; -1 for a number that is negative, or so far behind every axis that its
     /// values could not be counted.
     pub fn countable(&self, entry: Value<'c>, block: i64) -> Value<'c> {
-        let counts = self.icmp(IntPredicate::ULT, entry, self.i32(((1 << 30) / block.max(1)) as i32));
-        self.select(counts, entry, self.i32(-1))
+        let counts = self.icmp(IntPredicate::ULT, entry, self.int_like(entry, (1 << 30) / block.max(1)));
+        self.select(counts, entry, self.int_like(entry, -1))
     }
     /// Bitwise and; conjunction of conditions.
     pub fn and(&self, a: Value<'c>, b: Value<'c>) -> Value<'c> {

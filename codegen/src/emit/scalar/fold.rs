@@ -272,9 +272,9 @@ impl<'c> Evaluator<'_, 'c> {
         let (view, index, count) = self.list(list)?;
         let varies = index.iter().any(|i| !matches!(i, Scalar::Uniform(_)));
         let (lo, hi, bounds) = self.range(domain, !varies)?;
-        let size = e.i32(size as i32);
         let entries = e.begin_loop(e.i32(0), e.i32(count), 1, &state);
-        let entry = self.entry(&view, &index, entries.index)?;
+        let entry = e.countable(self.entry(&view, &index, entries.index)?, size);
+        let size = e.i32(size as i32);
         let listed = e.icmp(IntPredicate::SGE, entry, e.int_like(entry, 0));
         let first = e.mul(entry, size);
         let next = if varies {
