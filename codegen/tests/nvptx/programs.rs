@@ -136,7 +136,7 @@ macro_rules! tokens {
 /// Packed sequences, one of them empty, and queries at the end of more keys. (Every example at every awkward length is in the tests
 /// of relatives.)
 const BATCHES: [Sizes<'static>; 2] =
-    [&[("t", &[0, 15, 70]), ("s", &[0, 15, 70])], &[("t", &[1, 9]), ("s", &[150, 20])]];
+    [&[("t", &[0, 15, 205]), ("s", &[0, 15, 205])], &[("t", &[1, 9]), ("s", &[150, 20])]];
 
 #[test]
 fn full_attention() {
