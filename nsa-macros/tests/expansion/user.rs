@@ -30,7 +30,7 @@ impl Crate {
         let profiles = root.find("[profile").map_or("", |at| &root[at..]);
         let manifest = format!(
             "[package]\nname = \"user-{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
-             [dependencies]\nnsa = {{ path = {:?} }}\n\n[workspace]\n\n{profiles}",
+             [dependencies]\nnsa = {{ package = \"nsa-kernels\", path = {:?} }}\n\n[workspace]\n\n{profiles}",
             workspace.join("runtime")
         );
         let it = Crate { folder };
