@@ -2,7 +2,9 @@
 
 mod cost;
 mod json;
+mod listing;
 mod paint;
+mod phrase;
 mod pipeline;
 mod statement;
 mod text;

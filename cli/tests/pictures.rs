@@ -203,3 +203,44 @@ fn heads_and_arguments_are_chosen() {
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(error.contains("`document`") && error.contains("[33]"), "{error}");
 }
+
+/// Numbers along the edges of long and thin panels: none over another, and the condition is there to be read.
+#[test]
+fn thin_panels_have_room_for_what_is_written() {
+    let attention: &[&str] = &["examples/full_attention.nsa", "--set", "g=1", "r=1", "d=4", "e=4"];
+    let paged: &[&str] = &["examples/paged.nsa", "--set", "g=1", "r=1", "d=4", "e=4"];
+    let shapes: [(&[&str], &[&str]); 5] = [
+        (paged, &["t=256"]),
+        (attention, &["t=16", "s=4096"]),
+        (attention, &["t=4096", "s=16"]),
+        (attention, &["t=1", "s=4096"]),
+        (attention, &["t=3000", "s=700"]),
+    ];
+    for (number, (program, shape)) in shapes.into_iter().enumerate() {
+        let path = file(&format!("thin-{number}.svg"));
+        stdout(&[&["draw"], program, shape, &["-o", path.to_str().expect("text")]].concat());
+        let svg = std::fs::read_to_string(&path).expect("a picture");
+        // Of all numbers: where they stand and how wide they are, a digit for 6.5 pixels.
+        let numbers: Vec<(f64, f64, f64)> = svg
+            .lines()
+            .filter(|line| line.starts_with("<text") && line.contains("font-size=\"10\""))
+            .filter_map(|line| {
+                let text = line.split('>').nth(1)?.split('<').next()?;
+                text.parse::<u64>().ok()?;
+                let attribute = |name: &str| line.split(&format!(" {name}=\"")).nth(1)?.split('"').next()?.parse().ok();
+                let wide = 6.5 * text.len() as f64;
+                let x: f64 = attribute("x")?;
+                let left = if line.contains("text-anchor=\"end\"") { x - wide } else { x - wide / 2.0 };
+                Some((left, left + wide, attribute("y")?))
+            })
+            .collect();
+        assert!(numbers.len() >= 4, "{shape:?}: {numbers:?}");
+        for (at, a) in numbers.iter().enumerate() {
+            for b in &numbers[at + 1..] {
+                let apart = a.1 <= b.0 || b.1 <= a.0 || (a.2 - b.2).abs() >= 10.0;
+                assert!(apart, "{shape:?}: {a:?} {b:?}");
+            }
+        }
+        assert!(svg.contains("pos(t)</text>") || svg.contains("used[t]</text>"), "{shape:?}: {svg}");
+    }
+}

@@ -21,6 +21,10 @@ const KERNEL: f64 = 520.0;
 const GAP: f64 = 34.0;
 /// Height of a line of a kernel.
 const LINE: f64 = 20.0;
+/// Height of each further line of what does not fit one.
+const MORE: f64 = 15.0;
+/// Most lines of one step.
+const LINES: usize = 4;
 /// Height of a buffer, with the space below it.
 const PILL: f64 = 32.0;
 /// Height of a kernel's head.
@@ -44,7 +48,7 @@ fn colour(kind: Kind) -> Colour {
     match kind {
         Kind::Load => Colour(57, 112, 184),
         Kind::Matrix => Colour(236, 128, 48),
-        Kind::Scalar => Colour(148, 156, 168),
+        Kind::Start | Kind::Scalar => Colour(148, 156, 168),
         Kind::Store => Colour(70, 150, 95),
     }
 }
@@ -74,8 +78,8 @@ pub fn pipeline(way: &Way) -> Picture {
     let mut writers: BTreeMap<&str, usize> = BTreeMap::new();
     for (number, kernel) in plan.kernels.iter().enumerate() {
         let (reads, writes) = (reads(way, kernel), writes(way, kernel));
-        let steps = steps(plan, kernel);
-        let own = HEAD + height(&steps) + PAD;
+        let steps = drawn(steps(plan, kernel));
+        let own = HEAD + height(&steps, KERNEL - 2.0 * PAD) + PAD;
         let all = own.max(reads.len().max(writes.len()) as f64 * PILL + 8.0);
         let x = MARGIN + SIDE + GAP;
         let rect = Rect { x, y, width: KERNEL, height: all };
@@ -227,12 +231,27 @@ fn head(picture: &mut Picture, way: &Way, sizes: &Sizes, kernel: &Kernel, number
     picture.text(x + PAD, y + 44.0, fit(&text, KERNEL - 2.0 * PAD, 12.0, Face::Regular), 12.0, Face::Regular, MUTED);
 }
 
-fn height(steps: &[Step]) -> f64 {
+/// The steps that a picture has room for: what only sets a variable to a constant is left out.
+fn drawn(steps: Vec<Step>) -> Vec<Step> {
+    let inner = |step| match step {
+        Step::Loop { head, bounds, body } => Step::Loop { head, bounds, body: drawn(body) },
+        line => line,
+    };
+    steps.into_iter().filter(|step| !matches!(step, Step::Line(Kind::Start, _))).map(inner).collect()
+}
+
+/// Height of steps that have some room to the right.
+fn height(steps: &[Step], room: f64) -> f64 {
     let one = |step: &Step| match step {
-        Step::Line(..) => LINE,
-        Step::Loop { body, .. } => 48.0 + height(body) + 8.0,
+        Step::Line(_, text) => LINE + MORE * (wrap(text, room - 18.0, 12.0).len() - 1) as f64,
+        Step::Loop { bounds, body, .. } => around(bounds, room) + height(body, room - 16.0) + 8.0,
     };
     steps.iter().map(one).sum()
+}
+
+/// Height of a loop's frame without what is repeated.
+fn around(bounds: &str, room: f64) -> f64 {
+    48.0 + MORE * (wrap(bounds, room - 16.0, 10.5).len() - 1) as f64
 }
 
 /// Steps from a point downwards; loops in frames. Gives where it ends.
@@ -242,24 +261,43 @@ fn body(picture: &mut Picture, steps: &[Step], x: f64, y: f64, room: f64, frame:
         match step {
             Step::Line(kind, text) => {
                 picture.items.push(dot(x + 6.0, y + 9.0, colour(*kind)));
-                let text = fit(text, room - 18.0, 12.0, Face::Code);
-                picture.text(x + 18.0, y + 13.0, text, 12.0, Face::Code, INK);
-                y += LINE;
+                for (number, line) in wrap(text, room - 18.0, 12.0).into_iter().enumerate() {
+                    let below = MORE * number as f64;
+                    picture.text(x + 18.0, y + 13.0 + below, line, 12.0, Face::Code, INK);
+                }
             }
             Step::Loop { head, bounds, body: steps } => {
-                let tall = 48.0 + height(steps);
-                let rect = Rect { x, y: y + 2.0, width: room, height: tall };
+                let around = around(bounds, room);
+                let rect = Rect { x, y: y + 2.0, width: room, height: around + height(steps, room - 16.0) };
                 picture.items.push(Item::Frame { rect, radius: 6.0, fill: Some(frame), stroke: None });
                 let head = fit(head, room - 16.0, 12.0, Face::Strong);
                 picture.text(x + 8.0, y + 19.0, head, 12.0, Face::Strong, INK);
-                let bounds = fit(bounds, room - 16.0, 10.5, Face::Code);
-                picture.text(x + 8.0, y + 35.0, bounds, 10.5, Face::Code, MUTED);
-                body(picture, steps, x + 8.0, y + 44.0, room - 16.0, INNER);
-                y += tall + 8.0;
+                for (number, line) in wrap(bounds, room - 16.0, 10.5).into_iter().enumerate() {
+                    let below = MORE * number as f64;
+                    picture.text(x + 8.0, y + 35.0 + below, line, 10.5, Face::Code, MUTED);
+                }
+                body(picture, steps, x + 8.0, y + around - 4.0, room - 16.0, INNER);
             }
         }
+        y += height(std::slice::from_ref(step), room);
     }
     y
+}
+
+/// Code in lines that fit, broken between words, those after the first indented; cut where there are too many.
+fn wrap(text: &str, room: f64, size: f64) -> Vec<String> {
+    let mut lines: Vec<String> = vec![];
+    let mut line = String::new();
+    for word in text.split(' ') {
+        let longer = if line.is_empty() { word.to_string() } else { format!("{line} {word}") };
+        if line.trim().is_empty() || lines.len() + 1 == LINES || width(&longer, size, Face::Code) <= 0.96 * room {
+            line = longer;
+        } else {
+            lines.push(std::mem::replace(&mut line, format!("    {word}")));
+        }
+    }
+    lines.push(fit(&line, room, size, Face::Code));
+    lines
 }
 
 /// A buffer: its name, who wrote it, how large it is.

@@ -1,6 +1,7 @@
 //! `nsa explain` as text: from the source to the kernels, section by section.
 
 use super::cost::{RESOURCES, figures, limit, loses_by, total};
+use super::listing::listing;
 use super::{Paint, Way, words::words};
 use crate::text::seconds;
 use nsa_artifact::Target;
@@ -10,6 +11,11 @@ use nsa_codegen::term::{Considered, Explanation};
 
 /// Most ways in the table.
 const ROWS: usize = 12;
+
+/// How to read a plan.
+const PLAN: &str = "What each thread block does, in the words of the language; `nsa lower --emit plan` prints the plan itself. `x:64` is 64\n\
+                    values of axis x, last(t) the block's last t. merge[chunk](x by m) puts together what chunks of a fold came to:\n\
+                    each counts by the exponential of its m less the largest.";
 
 /// Everything about one way. `steps` asks for the terms before and after each law.
 pub fn text(way: &Way, steps: bool, paint: Paint) -> String {
@@ -49,11 +55,7 @@ pub fn text(way: &Way, steps: bool, paint: Paint) -> String {
             occupancy(way, limits),
         );
     }
-    section(
-        "The plan",
-        "What each thread block does. `x:64` is 64 values of axis x at a time, `%` a tile in registers, `@` one in shared memory.",
-        way.variant.plan.to_string(),
-    );
+    section("The plan", PLAN, listing(&way.variant.plan));
     text
 }
 

@@ -20,8 +20,14 @@ const CELLS: usize = 256;
 const EDGE: f64 = 280.0;
 /// Shades between nothing and everything.
 const SHADES: f64 = 12.0;
-/// Least height of a panel, for programs with one query.
-const LEAST: f64 = 28.0;
+/// Least edge of a panel along an axis of several values: room for some numbers and the axis's name.
+const LEAST: f64 = 84.0;
+/// The same for an axis of a single value.
+const SINGLE: f64 = 28.0;
+/// Least room for what is written above and below a panel.
+const WORDS: f64 = 200.0;
+/// Of the numbers along an axis.
+const SMALL: f64 = 10.0;
 
 const MARGIN: f64 = 28.0;
 const GAP: f64 = 34.0;
@@ -57,7 +63,8 @@ pub fn figure(title: &str, about: &str, patterns: &[Pattern]) -> Picture {
     panels.extend(unions.iter().map(|all| all.panel()));
     let scales: Vec<Scale> = panels.iter().map(|panel| Scale::new(panel.queries, panel.keys)).collect();
     let columns = panels.len().clamp(1, COLUMNS);
-    let edge = scales.iter().map(|scale| scale.width()).fold(0.0, f64::max);
+    let words = panels.iter().map(Panel::words).fold(WORDS, f64::max);
+    let edge = scales.iter().map(|scale| scale.width()).fold(words, f64::max);
     let step = LEFT + edge + GAP;
     let mut picture = Picture { width: 0.0, height: 0.0, title: format!("{title}: {about}"), items: vec![] };
     let mut y = 84.0;
@@ -227,37 +234,88 @@ pub fn percent(share: f64) -> String {
     }
 }
 
-/// How pairs become cells, and cells pixels.
+/// How an axis becomes cells, and cells pixels.
+#[derive(Clone, Copy)]
+struct Edge {
+    /// Values of the axis.
+    length: usize,
+    /// Values per cell.
+    values: usize,
+    /// Pixels per cell.
+    pixels: f64,
+}
+
+impl Edge {
+    /// The edge of an axis beside one of at most `longest` values: as the other one, but for what would be too thin.
+    fn new(length: usize, longest: usize) -> Edge {
+        let values = longest.div_ceil(CELLS);
+        // Whole pixels, so that cells are equal, unless there are few of them.
+        let pixels = (EDGE / longest.div_ceil(values) as f64).floor().max(1.0);
+        let least = if length > 1 { LEAST } else { SINGLE };
+        if length.div_ceil(values) as f64 * pixels >= least {
+            return Edge { length, values, pixels };
+        }
+        // As many cells as there are pixels, or values.
+        let values = (length / least as usize).clamp(1, values);
+        let pixels = (least / length.div_ceil(values).max(1) as f64).ceil().max(pixels);
+        Edge { length, values, pixels }
+    }
+
+    /// Cells.
+    fn cells(&self) -> usize {
+        self.length.div_ceil(self.values)
+    }
+
+    /// Where a value begins, in pixels.
+    fn at(&self, value: usize) -> f64 {
+        value as f64 / self.values as f64 * self.pixels
+    }
+
+    /// The whole edge, in pixels.
+    fn extent(&self) -> f64 {
+        self.at(self.length)
+    }
+
+    /// Where numbers stand: no two closer than `room` of the larger one asks for.
+    fn ticks(&self, room: impl Fn(usize) -> f64) -> Vec<usize> {
+        let all = ticks(self.length);
+        let needed = room(all.last().copied().unwrap_or(0));
+        let apart = |every: &usize| all.get(*every).is_none_or(|n| self.at(*n) >= needed);
+        let every = (1..=all.len().max(1)).find(apart).unwrap_or(1);
+        all.into_iter().step_by(every).collect()
+    }
+}
+
+/// The edges of a panel.
 struct Scale {
-    queries: usize,
-    keys: usize,
-    /// Pairs per cell, along each edge.
-    pairs: usize,
-    /// Pixels per cell, to the right and downwards.
-    pixels: (f64, f64),
+    queries: Edge,
+    keys: Edge,
 }
 
 impl Scale {
     fn new(queries: usize, keys: usize) -> Scale {
         let longest = queries.max(keys).max(1);
-        let pairs = longest.div_ceil(CELLS);
-        let cells = longest.div_ceil(pairs);
-        // Whole pixels, so that cells are equal, unless there are few of them.
-        let pixels = (EDGE / cells as f64).floor().max(1.0);
-        let rows = queries.div_ceil(pairs).max(1) as f64;
-        Scale { queries, keys, pairs, pixels: (pixels, pixels.max(LEAST / rows)) }
+        Scale { queries: Edge::new(queries, longest), keys: Edge::new(keys, longest) }
     }
 
     fn width(&self) -> f64 {
-        self.keys as f64 / self.pairs as f64 * self.pixels.0
+        self.keys.extent()
     }
 
     fn height(&self) -> f64 {
-        self.queries as f64 / self.pairs as f64 * self.pixels.1
+        self.queries.extent()
     }
 }
 
 impl Panel<'_> {
+    /// Room for its title and for what it amounts to.
+    fn words(&self) -> f64 {
+        let fact = |(number, fact): (usize, &String)| {
+            width(fact, 13.0, if number == 0 { Face::Strong } else { Face::Regular })
+        };
+        self.facts.iter().enumerate().map(fact).fold(width(&self.title, 16.0, Face::Strong), f64::max)
+    }
+
     /// The cells, with what belongs around them.
     fn draw(&self, picture: &mut Picture, scale: &Scale, x: f64, y: f64) {
         let (width, height) = (scale.width(), scale.height());
@@ -265,10 +323,10 @@ impl Panel<'_> {
         picture.items.push(Item::Cells(SKIPPED, vec![rect]));
         for (colour, cells) in self.cells(scale) {
             let place = |(left, top, right, bottom): (usize, usize, usize, usize)| Rect {
-                x: x + left as f64 * scale.pixels.0,
-                y: y + top as f64 * scale.pixels.1,
-                width: (right as f64 * scale.pixels.0).min(width) - left as f64 * scale.pixels.0,
-                height: (bottom as f64 * scale.pixels.1).min(height) - top as f64 * scale.pixels.1,
+                x: x + left as f64 * scale.keys.pixels,
+                y: y + top as f64 * scale.queries.pixels,
+                width: (right as f64 * scale.keys.pixels).min(width) - left as f64 * scale.keys.pixels,
+                height: (bottom as f64 * scale.queries.pixels).min(height) - top as f64 * scale.queries.pixels,
             };
             picture.items.push(Item::Cells(colour, cells.into_iter().map(place).collect()));
         }
@@ -282,35 +340,35 @@ impl Panel<'_> {
     /// Numbers and names along the edges.
     fn axes(&self, picture: &mut Picture, scale: &Scale, x: f64, y: f64) {
         let tick = |points| Item::Line { points, colour: HAIRLINE, width: 1.0, arrow: false };
-        let along = |n: usize, pixels: f64| n as f64 / scale.pairs as f64 * pixels;
-        let ticks = ticks(self.keys);
-        for &n in &ticks {
-            let at = x + along(n, scale.pixels.0);
+        // Side by side with a little between them; below each other, a line each.
+        for n in scale.keys.ticks(|n| width(&n.to_string(), SMALL, Face::Regular) + 8.0) {
+            let at = x + scale.keys.at(n);
             picture.items.push(tick(vec![(at, y - 4.0), (at, y)]));
-            picture.anchored((at, y - 8.0), n.to_string(), 10.0, Face::Regular, MUTED, Anchor::Middle);
+            picture.anchored((at, y - 8.0), n.to_string(), SMALL, Face::Regular, MUTED, Anchor::Middle);
         }
         let name = format!("key {} \u{2192}", self.key_name);
-        picture.anchored((x + scale.width(), y - 21.0), name, 10.0, Face::Regular, MUTED, Anchor::End);
+        let end = scale.width().max(width(&name, SMALL, Face::Regular));
+        picture.anchored((x + end, y - 21.0), name, SMALL, Face::Regular, MUTED, Anchor::End);
         if self.query_name.is_empty() {
             picture.anchored(
                 (x - 8.0, y + scale.height() / 2.0 + 4.0),
                 "query",
-                10.0,
+                SMALL,
                 Face::Regular,
                 MUTED,
                 Anchor::End,
             );
             return;
         }
-        for &n in &self::ticks(self.queries) {
-            let at = y + along(n, scale.pixels.1);
+        for n in scale.queries.ticks(|_| SMALL + 2.0) {
+            let at = y + scale.queries.at(n);
             picture.items.push(tick(vec![(x - 4.0, at), (x, at)]));
-            picture.anchored((x - 8.0, at + 3.5), n.to_string(), 10.0, Face::Regular, MUTED, Anchor::End);
+            picture.anchored((x - 8.0, at + 3.5), n.to_string(), SMALL, Face::Regular, MUTED, Anchor::End);
         }
         picture.items.push(Item::Text {
             at: (x - 36.0, y + scale.height()),
             text: format!("\u{2190} query {}", self.query_name),
-            size: 10.0,
+            size: SMALL,
             face: Face::Regular,
             colour: MUTED,
             anchor: Anchor::Start,
@@ -320,14 +378,14 @@ impl Panel<'_> {
 
     /// Rectangles of cells of one colour each: (left, top, right, bottom).
     fn cells(&self, scale: &Scale) -> BTreeMap<Colour, Vec<(usize, usize, usize, usize)>> {
-        let columns = self.keys.div_ceil(scale.pairs);
+        let (columns, along) = (scale.keys.cells(), scale.queries.values);
         let mut done: BTreeMap<Colour, Vec<(usize, usize, usize, usize)>> = BTreeMap::new();
         // Rectangles that end in the row before, by their left and right edges and colour.
         let mut open: BTreeMap<(usize, usize, Colour), usize> = BTreeMap::new();
-        let rows = self.queries.div_ceil(scale.pairs);
+        let rows = scale.queries.cells();
         for row in 0..=rows {
-            let queries = row * scale.pairs..((row + 1) * scale.pairs).min(self.queries);
-            let colours = if row < rows { self.row(queries, columns, scale) } else { vec![] };
+            let queries = row * along..((row + 1) * along).min(self.queries);
+            let colours = if row < rows { self.row(queries, columns, scale.keys.values) } else { vec![] };
             let mut runs = BTreeMap::new();
             let mut start = 0;
             for column in 0..colours.len() {
@@ -347,20 +405,20 @@ impl Panel<'_> {
     }
 
     /// The colours of a row of cells; None where nothing is seen.
-    fn row(&self, queries: std::ops::Range<usize>, columns: usize, scale: &Scale) -> Vec<Option<Colour>> {
+    fn row(&self, queries: std::ops::Range<usize>, columns: usize, values: usize) -> Vec<Option<Colour>> {
         let mut colours = vec![None; columns];
         for (colour, sets) in &self.layers {
             let mut pairs = vec![0usize; columns];
             for set in &sets[queries.clone()] {
                 for range in set {
-                    for column in range.start / scale.pairs..range.end.div_ceil(scale.pairs) {
-                        let (first, last) = (column * scale.pairs, (column + 1) * scale.pairs);
+                    for column in range.start / values..range.end.div_ceil(values) {
+                        let (first, last) = (column * values, (column + 1) * values);
                         pairs[column] += range.end.min(last) - range.start.max(first);
                     }
                 }
             }
             for (column, pairs) in pairs.into_iter().enumerate().filter(|(_, pairs)| *pairs > 0) {
-                let keys = scale.pairs.min(self.keys - column * scale.pairs);
+                let keys = values.min(self.keys - column * values);
                 let full = share(pairs, keys * queries.len());
                 // A few pairs of many are to be seen as well.
                 let shade = (full.powf(0.7) * SHADES).ceil() / SHADES;
@@ -423,6 +481,23 @@ mod tests {
         assert_eq!(ticks(333), [0, 50, 100, 150, 200, 250, 300]);
         assert_eq!(ticks(7), [0, 1, 2, 3, 4, 5, 6, 7]);
         assert_eq!(ticks(1), [0usize; 0]);
+    }
+
+    /// Numbers do not touch each other, and no edge is a hair, whatever the lengths.
+    #[test]
+    fn edges_have_room_for_their_numbers() {
+        for (length, longest) in [(16, 4096), (2, 100_000), (256, 8192), (1000, 4096), (5, 7), (70, 70), (300, 4096)] {
+            let edge = Edge::new(length, longest);
+            assert!(edge.extent() >= LEAST && edge.extent() <= 2.0 * EDGE, "{length} {longest}: {}", edge.extent());
+            for room in [12.0, 40.0] {
+                let places: Vec<f64> = edge.ticks(|_| room).into_iter().map(|n| edge.at(n)).collect();
+                assert!(places.windows(2).all(|pair| pair[1] - pair[0] >= room), "{length} {longest}: {places:?}");
+            }
+        }
+        // A square stays one.
+        assert_eq!((Edge::new(70, 70).values, Edge::new(70, 70).pixels), (1, 4.0));
+        assert_eq!(Edge::new(1, 4096).extent(), SINGLE);
+        assert_eq!(Edge::new(0, 1).extent(), 0.0);
     }
 
     #[test]
