@@ -87,6 +87,17 @@ fn syntax() {
             "kernel a(q[t]) { q }",
             "kernel a(q[t]) -> o[t] { logsumexp[t] q }",
             "kernel a(q[t]) -> o[t] { 1.5bf16 * q }",
+            "# a kernel\nkernel a(q[t]) -> o[t] { q }",
+            "# it's a kernel\nkernel a(q[t]) -> o[t] { q }",
+            "kernel a(q[t]) -> o[t] { q # as it is\n }",
+            "kernel a(q[t]) -> o[t] { q @ k.T }",
+            "kernel a(q[t]) -> o[t] { q * k.T }",
+            "kernel a(q[t]) -> o[t] { t < 2 ? q : 0 }",
+            "kernel a(q[t]) -> o[t] { q ^ 2 }",
+            "kernel a(q[t]) -> o[t] { q ** 2 }",
+            "kernel a(q[t]) -> o[t] { if t < 2 and t > 0 { q } else { 0 } }",
+            "kernel a(q[t]) -> o[t] { if t < 2 or t > 4 { q } else { 0 } }",
+            "kernel a(q[t]) -> o[t] { if not t < 2 { q } else { 0 } }",
         ],
     );
 }
@@ -94,7 +105,7 @@ fn syntax() {
 #[test]
 fn too_large() {
     let nested = format!("kernel a(q[t]) -> o[t] {{ {}q{} }}", "(".repeat(100), ")".repeat(100));
-    let chain = format!("kernel a(q[t]) -> o[t] {{ q{} }}", " + q".repeat(300));
+    let chain = format!("kernel a(q[t]) -> o[t] {{ q{} }}", " + q".repeat(700));
     let prefixes = format!("kernel a(q[t]) -> o[t] {{ {}q }}", "- ".repeat(300));
     let mut deep = String::from("kernel a(q[t]) -> o[t] { let x0 = t;");
     for i in 0..1000 {
@@ -103,7 +114,7 @@ fn too_large() {
     deep.push_str(" q * x1000 }");
     for (program, expected) in [
         (nested, "brackets are nested too deeply"),
-        (chain, "this expression is nested too deeply"),
+        (chain, "this expression is too long"),
         (prefixes, "this expression is nested too deeply"),
         (deep, "the program is too large"),
         (" ".repeat(2 << 20), "the most that is accepted"),
@@ -146,6 +157,11 @@ fn names() {
             "causal_window(s, pos(t), 8)",
             "sum[gg] q",
             "sum[s] q * K",
+            "sum[s, d] q * kk * (ss + 1)",
+            "sum[s, d] q * k * (ss + 1)",
+            "sum[s, d] q * k * (somewhere + 1)",
+            "not(t < 2) * sum[d] q",
+            "select(t < 2, sum[d] q, 0.0)",
         ],
     );
     check(
@@ -201,6 +217,14 @@ fn axes() {
             "kernel a(q[t, d = 4], k[s, d = 5]) -> o[t] { sum[d] q }",
             "const d = 4;\nkernel a(q[t, d = 4]) -> o[t] { sum[d] q }",
             "kernel a(q[t, d = 4.5]) -> o[t] { sum[d] q }",
+            "kernel a(q[t, d = D]) -> o[t] { sum[d] q }",
+            "const D = -3;\nkernel a(q[t, d = D]) -> o[t] { sum[d] q }",
+            "const D = 3.5;\nkernel a(q[t, d = D]) -> o[t] { sum[d] q }",
+            "const D = 4000000000;\nkernel a(q[t, D]) -> o[t] { q[0] }",
+            "kernel a(q[t, d = 4000000000]) -> o[t] { sum[d] q }",
+            "kernel a(q[t, d = 4], y[t, 3]) -> o[t] { y[0, t, 3] }",
+            "kernel a(q[t, d = 4], y[d, t, 3]) -> o[t, d] { q + y }",
+            "kernel a(q[t, d = 4], y[t, 3]) -> o[t] { let x[t] = y; x }",
             "kernel a(q[t, 0]) -> o[t] { q[0] }",
             "kernel a(q[t, 2147483649]) -> o[t] { q[0] }",
             "const d = 3000000000;\nkernel a(q[t, d]) -> o[t] { sum[d] q }",
@@ -271,6 +295,7 @@ fn calls() {
             "attend(q, k, k, visibel = true)",
             "attend(q, k, k, mask = true)",
             "attend(q, k, q = k, v = k)",
+            "attend(k, q, k, s <= pos(t))",
             "attend(q = q, k, k)",
             "attend(1.0, k, k)",
             "attend(q, k, 1.0)",
@@ -347,6 +372,7 @@ fn positions() {
         "positions",
         &[
             "kernel a(q[t], k[s], x[u]) -> o[t] { q * pos(t) }",
+            "kernel a(q[t], k[s], x[u]) -> o[t] { sum[u] q * x where u <= pos(t) }",
             "kernel a(q[t, d = 4], k[s]) -> o[t] { sum[d] q * pos(d) }",
             "kernel a(q[t], k[s]) -> o[t] { q * pos(t, s, t) }",
             "kernel a(q[t], k[s]) -> o[t] { q * pos(p) }",
@@ -378,4 +404,18 @@ fn settings() {
 #[test]
 fn several() {
     bodies("several", &["let a = sum[x] q; let b = kk; let c = a + b; sum[d] q * c"]);
+}
+
+/// A chain of operators is not inside itself, however long it is; the place where it is too long is one of its operands.
+#[test]
+fn chains_may_be_long() {
+    let chain = |length: usize| format!("kernel a(q[t]) -> o[t] {{ q{} }}", " + q".repeat(length));
+    compile_source("program.nsa", &chain(500), &Settings::default()).expect("as long as a program may be");
+    let conditions = " && t < 9".repeat(400);
+    let program = format!("kernel a(q[t]) -> o[t] {{ if t < 9{conditions} {{ q }} else {{ 0.0 }} }}");
+    compile_source("program.nsa", &program, &Settings::default()).expect("conditions as well");
+    let program = chain(700);
+    let errors = compile_source("program.nsa", &program, &Settings::default()).expect_err("too long");
+    let span = errors.iter().next().and_then(|error| error.span).expect("a place");
+    assert_eq!(&program[span.start as usize..span.end as usize], "q");
 }

@@ -232,11 +232,12 @@ impl Checker<'_> {
             [keys] => Ok(*keys),
             _ => {
                 let names = self.axis_list(&others);
-                let example = format!("pos({}, {})", self.axis_name(axis), self.axis_name(others[0]));
+                let example = |keys: &AxisId| format!("`pos({}, {})`", self.axis_name(axis), self.axis_name(*keys));
+                let examples: Vec<String> = others.iter().map(example).collect();
                 self.error(
                     Diagnostic::new(span, "position among which keys?")
                         .label(format!("the run-time axes {names} all could be the keys'"))
-                        .help(format!("name it: `{example}`")),
+                        .help(format!("name it: {}", examples.join(" or "))),
                 )
             }
         }

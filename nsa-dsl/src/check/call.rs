@@ -6,6 +6,27 @@ use crate::ast::{self, Argument, ExprKind, PatternItem};
 use crate::diagnostic::Diagnostic;
 use crate::source::{SourceId, Span};
 
+/// What functions of other languages are in this one.
+fn elsewhere(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "not" => "negation is `!`: `!p`",
+        "select" | "ifelse" => "to choose is `if p { x } else { y }`",
+        "matmul" | "dot" | "einsum" | "bmm" => {
+            "a product of matrices is a sum over the axis they share: `sum[d] q * k`"
+        }
+        "transpose" | "permute" | "reshape" => {
+            "axes have names, so that their order does not matter: index what differs"
+        }
+        "pow" => "there are no powers: write `x * x`, or `exp(y * log(x))`",
+        _ => return None,
+    })
+}
+
+/// A parameter with its pattern: `k[s, .., d]`.
+fn shape(param: &ast::FunctionParam) -> String {
+    ast::FunctionParam { default: None, ..param.clone() }.to_string()
+}
+
 impl<'a> Checker<'a> {
     /// A call, with all its values.
     pub(super) fn call(
@@ -24,7 +45,9 @@ impl<'a> Checker<'a> {
             known.extend(builtin::names().map(String::from));
             // The order of a hash map must not choose between equally near names.
             known.sort();
-            if let Some(near) = crate::nearest::nearest(&name.text, known.iter().map(|name| name.as_str())) {
+            if let Some(help) = elsewhere(&name.text) {
+                diagnostic = diagnostic.label("not of this language").help(help);
+            } else if let Some(near) = crate::nearest::nearest(&name.text, known.iter().map(|name| name.as_str())) {
                 diagnostic = diagnostic.did_you_mean(near);
             } else if scope.get(&name.text).is_some() {
                 diagnostic = diagnostic.label("this is a value: it is indexed with square brackets");
@@ -119,6 +142,8 @@ impl<'a> Checker<'a> {
 
     fn expand(&mut self, function: &'a ast::Function, given: Vec<Option<(Value, Span)>>) -> Result<Vec<Value>> {
         let mut scope = Scope::new(function.name.span.source == SourceId::USER);
+        // The places of the arguments that gave axes their names.
+        let mut givers: Vec<(&str, Span)> = vec![];
         for (param, value) in function.params.iter().zip(given) {
             let (value, span) = match (value, &param.default) {
                 (Some(given), _) => given,
@@ -126,7 +151,12 @@ impl<'a> Checker<'a> {
                 (None, None) => return Err(super::Failed),
             };
             if let Some(pattern) = &param.pattern {
-                self.bind_pattern(&mut scope, function, param, pattern, &value, span)?;
+                self.bind_pattern(&mut scope, function, (param, pattern), (&value, span), &givers)?;
+                let axes = pattern.iter().filter_map(|item| match item {
+                    PatternItem::Axis(name) => Some(name.text.as_str()),
+                    PatternItem::Rest(_) => None,
+                });
+                givers.extend(axes.map(|axis| (axis, span)));
             }
             if let Some((Binding::Axis(_), first)) = scope.get(&param.name.text) {
                 return self.error(
@@ -155,10 +185,9 @@ impl<'a> Checker<'a> {
         &mut self,
         scope: &mut Scope,
         function: &ast::Function,
-        param: &ast::FunctionParam,
-        pattern: &[PatternItem],
-        value: &Value,
-        span: Span,
+        (param, pattern): (&ast::FunctionParam, &[PatternItem]),
+        (value, span): (&Value, Span),
+        givers: &[(&str, Span)],
     ) -> Result<()> {
         let named = pattern.iter().filter(|item| matches!(item, PatternItem::Axis(_))).count();
         let rest = pattern.iter().position(|item| matches!(item, PatternItem::Rest(_)));
@@ -187,12 +216,20 @@ impl<'a> Checker<'a> {
                 Some((Binding::Axis(other), _)) if *other == axis => {}
                 Some((Binding::Axis(other), _)) => {
                     let (here, there) = (self.axis_name(axis).to_string(), self.axis_name(*other).to_string());
-                    let diagnostic = Diagnostic::new(
+                    let mut diagnostic = Diagnostic::new(
                         span,
                         format!("axis `{}` of `{}` is both `{there}` and `{here}`", name.text, function.name.text),
                     )
-                    .label(format!("`{here}` here, `{there}` in an argument before"))
-                    .help(format!("index one of them by the other's axis: `name[.., {there}]`"));
+                    .label(format!("`{here}` here"));
+                    if let Some((_, giver)) = givers.iter().find(|(axis, _)| *axis == name.text) {
+                        diagnostic = diagnostic.note_at(*giver, format!("`{there}` here"));
+                    }
+                    let params: Vec<String> = function.params.iter().map(shape).collect();
+                    diagnostic = diagnostic
+                        .note(format!("its arguments are, in this order, {}", super::report::list(&params)))
+                        .help(format!(
+                            "if the order is right, index one of them by the other's axis: `name[.., {there}]`"
+                        ));
                     return self.at_call(diagnostic);
                 }
                 Some(_) => {

@@ -134,11 +134,12 @@ impl<'a> Checker<'a> {
             return Ok(());
         }
         let them = if missing.len() == 1 { "it" } else { "them" };
-        let missing = self.axis_list(&missing);
+        let named = self.axis_list(&missing);
+        let help = self.fold_help(&missing, format!("fold over {named}, or add {them} to its axes"));
         self.error(
-            Diagnostic::new(name.span, format!("the value of `{}` varies along {missing}", name.text))
+            Diagnostic::new(name.span, format!("the value of `{}` varies along {named}", name.text))
                 .label(format!("its axes are {}", self.axis_list(axes)))
-                .help(format!("fold over {missing}, or add {them} to its axes")),
+                .help(help),
         )
     }
 }

@@ -55,7 +55,7 @@ impl<'a> Checker<'a> {
                 let value = self.want(value, Kind::Bool, "the operand of `!`", operand.span)?;
                 Ok(Value { expr: self.arena.not(value.expr), ..value })
             }
-            ExprKind::Binary(op, left, right) => self.operator(scope, *op, left, right),
+            ExprKind::Binary(..) => self.chain(scope, expr),
             ExprKind::In(x, list) => self.member(scope, x, list),
             ExprKind::If(condition, yes, no) => {
                 let p = self.expr(scope, condition)?;
@@ -141,8 +141,28 @@ impl<'a> Checker<'a> {
         Ok(Value { expr: self.arena.unary(Unary::Neg, value.expr), ..value })
     }
 
-    fn operator(&mut self, scope: &mut Scope, op: BinaryOp, left: &ast::Expr, right: &ast::Expr) -> Result<Value> {
-        let a = self.expr(scope, left)?;
+    /// A chain of operators, `a + b - c`: from left to right, and not inside one another, so that it may be long.
+    fn chain(&mut self, scope: &mut Scope, expr: &ast::Expr) -> Result<Value> {
+        let (mut links, mut first) = (vec![], expr);
+        while let ExprKind::Binary(op, left, right) = &*first.kind {
+            links.push((*op, left, right, first.span));
+            first = left;
+        }
+        let mut value = self.expr(scope, first)?;
+        for (op, left, right, span) in links.into_iter().rev() {
+            value = self.operator(scope, op, (left, value), right)?;
+            self.settle(span)?;
+        }
+        Ok(value)
+    }
+
+    fn operator(
+        &mut self,
+        scope: &mut Scope,
+        op: BinaryOp,
+        (left, a): (&ast::Expr, Value),
+        right: &ast::Expr,
+    ) -> Result<Value> {
         let b = self.expr(scope, right)?;
         let mut axes = a.axes.clone();
         merge(&mut axes, &b.axes);

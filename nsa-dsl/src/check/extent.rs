@@ -86,13 +86,24 @@ impl Checker<'_> {
     pub(super) fn fixed_extent(&mut self, n: i64, expr: &ast::Expr) -> Result<Extent> {
         if n > MAX_EXTENT {
             let most = format!("an extent is at most {MAX_EXTENT}");
-            return self.error(Diagnostic::new(expr.span, most).label(format!("this is {n}")));
+            let wrong = self.from_constant(Diagnostic::new(expr.span, most).label(format!("this is {n}")), expr);
+            return self.error(wrong);
         }
         if n < 1 {
             let positive = Diagnostic::new(expr.span, "an extent is a positive number").label(format!("this is {n}"));
+            let positive = self.from_constant(positive, expr);
             return self.error(positive.help("an axis has at least one value; lengths given at run time may be 0"));
         }
         Ok(Extent::Const(n))
+    }
+
+    /// An error about a number that is written as a constant's name: where the constant is from.
+    pub(super) fn from_constant(&self, diagnostic: Diagnostic, expr: &ast::Expr) -> Diagnostic {
+        let ast::ExprKind::Name(name) = &*expr.kind else { return diagnostic };
+        match self.constants.iter().find(|(other, ..)| other == name) {
+            Some((_, _, place)) => diagnostic.note_at(*place, format!("`{name}` is given here")),
+            None => diagnostic,
+        }
     }
 
     /// Whether an integer is made of constants and lengths only.
@@ -149,9 +160,7 @@ impl Checker<'_> {
                     Diagnostic::new(name.span, wrong)
                         .label(format!("its constant is {}", number.as_f64()))
                         .note_at(place, "given here")
-                        .help(
-                            "an axis whose name is a constant's has as many values; rename the axis for another extent",
-                        ),
+                        .help("an axis whose name is a constant's has as many values: change the constant, or rename the axis"),
                 )
             }
         }

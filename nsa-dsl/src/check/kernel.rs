@@ -156,10 +156,8 @@ impl<'a> Checker<'a> {
                         .help(format!("write `{}` alone", name.text)),
                 );
             }
-            let value = self.constant_value(size)?;
-            if !matches!(value, Number::Int(_)) {
-                return self.error(Diagnostic::new(size.span, "an extent is an integer"));
-            }
+            let (_, n) = self.fixed_size(size)?;
+            let value = Number::Int(n);
             self.written_sizes.push((name.text.clone(), value));
             self.define_constant(&name.text, value, size.span)?;
         }
@@ -181,11 +179,12 @@ impl<'a> Checker<'a> {
     fn fixed_size(&mut self, size: &ast::Expr) -> Result<(Extent, i64)> {
         match self.constant_value(size)? {
             Number::Int(n) => Ok((self.fixed_extent(n, size)?, n)),
-            Number::Float(value) => self.error(
-                Diagnostic::new(size.span, "an extent is an integer")
-                    .label(format!("this is {value}"))
-                    .help(format!("write `{}`, or another whole number", value.ceil().max(1.0))),
-            ),
+            Number::Float(value) => {
+                let whole = value.ceil().max(1.0);
+                let wrong = Diagnostic::new(size.span, "an extent is an integer").label(format!("this is {value}"));
+                let wrong = self.from_constant(wrong, size);
+                self.error(wrong.help(format!("write `{whole}`, or another whole number")))
+            }
         }
     }
 

@@ -77,9 +77,29 @@ impl Checker<'_> {
         }
     }
 
-    /// "`x` (axes t, g)" for messages.
+    /// "`t`, `g` and an axis of 3 values": axes for messages. Those that only have a size have no name that a user knows.
     pub(super) fn axis_list(&self, axes: &[AxisId]) -> String {
-        list(&axes.iter().map(|axis| self.axes[axis.0 as usize].name.clone()).collect::<Vec<_>>())
+        let words = |axis: &AxisId| {
+            let info = &self.axes[axis.0 as usize];
+            match &info.extent {
+                Some(Extent::Const(n)) if info.anonymous => {
+                    format!("an axis of {}", super::index::count(*n as usize, "value", "values"))
+                }
+                _ => format!("`{}`", info.name),
+            }
+        };
+        joined(&axes.iter().map(words).collect::<Vec<_>>())
+    }
+
+    /// What to do about axes that a value varies along and must not; `fold` says so for axes that have names.
+    pub(super) fn fold_help(&self, axes: &[AxisId], fold: String) -> String {
+        let unnamed = axes.iter().map(|axis| &self.axes[axis.0 as usize]).find(|info| info.anonymous);
+        match unnamed.map(|info| &info.extent) {
+            Some(Some(Extent::Const(n))) => {
+                format!("index it, or give it a name in the signature to fold over: `n = {n}` in place of `{n}`")
+            }
+            _ => fold,
+        }
     }
 
     pub(super) fn axis_name(&self, axis: AxisId) -> &str {
@@ -95,6 +115,9 @@ impl Checker<'_> {
                 known.extend(self.constants.iter().map(|(name, ..)| name.clone()));
             }
         }
+        // Where constants are all that there can be, as in an extent, it is one of them that is missing.
+        let sizes = !axes && scope.constants && scope.mark() == 0;
+        let what = if sizes { "constant" } else { what };
         let mut diagnostic = Diagnostic::new(span, format!("there is no {what} `{name}` here"));
         if let Some(near) = nearest(name, known.iter().map(|name| name.as_str())) {
             diagnostic = diagnostic.did_you_mean(near);
@@ -103,9 +126,24 @@ impl Checker<'_> {
             diagnostic = diagnostic.label("unknown axis").note(format!("the axes here are {}", list(&known)));
         } else {
             diagnostic = diagnostic.label("unknown name");
-            let tensors: Vec<String> = scope.names(false).map(String::from).collect();
-            if (1..=MAX_LISTED).contains(&tensors.len()) {
-                diagnostic = diagnostic.note(format!("the tensors here are {}", list(&tensors)));
+            // An axis that has its extent from a constant is an axis.
+            let is_axis = |name: &str| scope.names(true).any(|axis| axis == name);
+            let constants = self.constants.iter().map(|(name, ..)| name.clone());
+            let constants = constants.filter(|name| scope.constants && !is_axis(name));
+            let sorts = [
+                ("tensors", scope.names(false).map(String::from).collect::<Vec<_>>()),
+                ("axes", scope.names(true).map(String::from).collect()),
+                ("constants", constants.collect()),
+            ];
+            for (sort, mut names) in sorts {
+                let mut seen = std::collections::HashSet::new();
+                names.retain(|name| seen.insert(name.clone()));
+                if (1..=MAX_LISTED).contains(&names.len()) {
+                    diagnostic = diagnostic.note(format!("the {sort} here are {}", list(&names)));
+                }
+            }
+            if sizes {
+                diagnostic = diagnostic.help(format!("define it before: `const {name} = 64;`"));
             }
         }
         self.error(diagnostic)
@@ -154,8 +192,12 @@ impl Checker<'_> {
 
 /// `a`, `b` and `c`, quoted.
 pub(super) fn list(names: &[String]) -> String {
-    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-    match quoted.as_slice() {
+    joined(&names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>())
+}
+
+/// a, b and c.
+fn joined(words: &[String]) -> String {
+    match words {
         [] => "none".to_string(),
         [one] => one.clone(),
         [first @ .., last] => format!("{} and {last}", first.join(", ")),

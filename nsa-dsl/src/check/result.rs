@@ -99,12 +99,13 @@ impl<'a> Checker<'a> {
         let missing: Vec<AxisId> = value.axes.iter().copied().filter(|axis| !axes.contains(axis)).collect();
         if !missing.is_empty() {
             let them = if missing.len() == 1 { "it" } else { "them" };
-            let missing = self.axis_list(&missing);
+            let named = self.axis_list(&missing);
+            let help = self.fold_help(&missing, format!("fold over {named}, or add {them} to the result's axes"));
             return self.error(
-                Diagnostic::new(span, format!("this varies along {missing}"))
+                Diagnostic::new(span, format!("this varies along {named}"))
                     .label(format!("the result `{}` has axes {}", name.text, self.axis_list(&axes)))
                     .note_at(declaration.span, "declared here")
-                    .help(format!("fold over {missing}, or add {them} to the result's axes")),
+                    .help(help),
             );
         }
         // The name is reserved since the kernel began.

@@ -1,11 +1,12 @@
 //! Expressions, by precedence: `||`, `&&`, comparisons and `in`, `+ -`, `* / %`, prefixes, primaries.
 
 use super::item::{axis, dtype, group, list, name, peek_word, punctuation, word};
-use super::{Context, MAX_DEPTH, too_deep};
+use super::{Context, MAX_HEIGHT};
 use crate::ast::*;
 use crate::diagnostic::Diagnostic;
 use crate::source::Span;
 use syn::Token;
+use syn::ext::IdentExt;
 use syn::parse::ParseStream;
 
 type Parsed<T> = Result<T, Diagnostic>;
@@ -132,8 +133,21 @@ fn prefix(context: &Context, input: ParseStream) -> Parsed<Expr> {
             let span = start.to(operand.span);
             return node(ExprKind::Not(operand), span);
         }
+        if peek_word(input).as_deref() == Some("not") && starts_operand(input) {
+            let place = context.here(input);
+            return Err(Diagnostic::new(place, "there is no operator `not`").help("negation is `!`: `!p`"));
+        }
         primary(context, input)
     })
+}
+
+/// Whether what follows a word can only be its operand.
+fn starts_operand(input: ParseStream) -> bool {
+    let fork = input.fork();
+    let _ = fork.call(syn::Ident::parse_any);
+    let word = peek_word(&fork);
+    let operator = word.is_some_and(|word| matches!(word.as_str(), "in" | "where" | "else" | "and" | "or"));
+    !operator && (fork.cursor().ident().is_some() || fork.peek(syn::Lit))
 }
 
 fn primary(context: &Context, input: ParseStream) -> Parsed<Expr> {
@@ -323,5 +337,12 @@ fn node(kind: ExprKind, span: Span) -> Parsed<Expr> {
     let mut depth = 0;
     kind.children(|child| depth = depth.max(child.depth));
     depth += 1;
-    if depth > MAX_DEPTH { Err(too_deep(span)) } else { Ok(Expr { kind: Box::new(kind), span, depth }) }
+    if depth <= MAX_HEIGHT {
+        return Ok(Expr { kind: Box::new(kind), span, depth });
+    }
+    // Of a chain the place where it is too long.
+    let place = if let ExprKind::Binary(_, _, right) = &kind { right.span } else { span };
+    Err(Diagnostic::new(place, "this expression is too long")
+        .label(format!("more than {MAX_HEIGHT} operations in a row"))
+        .help("give a part of it a name with `let`"))
 }

@@ -109,6 +109,9 @@ fn skip_documentation(context: &Context, input: ParseStream) -> Parsed<()> {
         if input.peek(Token![!]) {
             punctuation!(context, input, !)?;
         }
+        if !input.peek(syn::token::Bracket) {
+            return Err(super::other_comment(span));
+        }
         let (content, _) = group!(context, input, bracketed, Bracket, "a comment");
         if peek_word(&content).as_deref() != Some("doc") {
             return Err(Diagnostic::new(span, "programs have no attributes").help("remove it"));

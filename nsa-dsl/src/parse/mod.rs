@@ -19,8 +19,10 @@ use syn::parse::{ParseStream, Parser};
 const MAX_BYTES: usize = 1 << 20;
 /// Deepest nesting of brackets.
 const MAX_NESTING: usize = 64;
-/// Largest height of an expression's tree.
+/// Most operations inside one another, as brackets and prefixes make them.
 const MAX_DEPTH: u32 = 200;
+/// Largest height of an expression's tree. Chains of operators, `a + b + c + ...`, are as high as they are long.
+const MAX_HEIGHT: u32 = 600;
 /// Stack of the parsing thread: room for `MAX_NESTING` and `MAX_DEPTH` in unoptimised builds.
 const STACK_BYTES: usize = 32 << 20;
 
@@ -205,8 +207,19 @@ impl Context {
             Some((TokenTree::Group(group), _)) => self.span(group.span_open()),
             _ => self.here(input),
         };
+        if found == "`#`" {
+            return Err(other_comment(span));
+        }
         let mut diagnostic = Diagnostic::new(span, format!("expected {what}, found {found}"));
         diagnostic.help = match found.as_str() {
+            // Signs and words of other languages.
+            "`@`" => Some("a product of matrices is a sum over the axis they share: `sum[d] q * k`".into()),
+            "`.`" => Some("axes have names, so that nothing is transposed; and functions are called `name(x)`".into()),
+            "`?`" => Some("to choose is `if p { x } else { y }`".into()),
+            "`^`" => Some("there are no powers: write `x * x`, or `exp(y * log(x))`".into()),
+            "`*`" if what == "an expression" => Some("there are no powers: write `x * x`, or `exp(y * log(x))`".into()),
+            "`and`" => Some("conditions are joined by `&&`: `p && q`".into()),
+            "`or`" => Some("conditions are joined by `||`: `p || q`".into()),
             "`where`" => Some(
                 "`where` follows the operand of a fold, as in `sum[axis] x where p`; elsewhere write \
                  `if p { x } else { 0.0 }`"
@@ -246,6 +259,11 @@ impl Context {
         self.depth.set(self.depth.get() - 1);
         result
     }
+}
+
+/// The error for a comment of another language, at its `#`.
+fn other_comment(span: Span) -> Diagnostic {
+    Diagnostic::new(span, "comments begin with `//`").help("write `//` instead of `#`")
 }
 
 fn too_deep(span: Span) -> Diagnostic {

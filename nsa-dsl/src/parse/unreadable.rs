@@ -26,6 +26,9 @@ pub(super) fn diagnose(text: &str, source: SourceId, fallback: Span) -> Diagnost
                 };
                 while characters.next_if(|(next, _)| *next < end + length).is_some() {}
             }
+            '#' if !text[end..].trim_start_matches('!').starts_with('[') => {
+                return super::other_comment(at(start, end));
+            }
             '(' | '[' | '{' => open.push((start, character)),
             ')' | ']' | '}' => match open.pop() {
                 None => {
