@@ -115,6 +115,10 @@ fn programs_compile() {
             match (compiled, block.info.contains("fails")) {
                 (Err(errors), false) => panic!("{place}:\n{}", errors.render(false)),
                 (Ok(_), true) => panic!("{place}: compiles"),
+                (Ok(program), false) => {
+                    assert_eq!(program.warnings().is_some(), block.info.contains("warns"), "{place}");
+                    count += 1;
+                }
                 _ => count += 1,
             }
         }

@@ -195,3 +195,26 @@ fn tensors_come_from_files_and_go_to_files() {
     let text = stderr(&words("run", &more));
     assert!(text.contains("tensor `v`: it is bf16 [24, 1, 32], but must be bf16 [25, 1, 32]"), "{text}");
 }
+
+/// Warnings go beside what a program is, not in its place.
+#[test]
+fn warnings_are_said_and_the_program_is_right() {
+    let path = file("doubtful.nsa");
+    let text =
+        "kernel doubtful(q[t, d = 4], k[s, d], v[s, e = 4]) -> o[t, e] {\n    attend(q, k, v, window(s, t, 9))\n}\n";
+    std::fs::write(&path, text).expect("written");
+    let path = path.to_str().expect("text");
+    let output = nsa(&["check", path]);
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("doubtful: no errors\n"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.starts_with("warning: ") && said.contains("did you mean `pos(t)`?"), "{said}");
+    let output = nsa(&["check", "--json", path]);
+    assert!(output.status.success() && output.stderr.is_empty());
+    let value: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!(value["diagnostics"][0]["severity"], "warning");
+    assert_eq!(value["diagnostics"][0]["suggestion"], "pos(t)");
+    assert_eq!(value["program"]["name"], "doubtful");
+    // Other commands say what they are asked for.
+    assert!(!String::from_utf8_lossy(&nsa(&["lower", path]).stderr).contains("warning"));
+}

@@ -63,3 +63,15 @@ fn long_bounds_have_names() {
     // Where masks are needed at the ends only, their bounds are not said again.
     assert!(!kernel.contains("no masks"), "{kernel}");
 }
+
+/// All laws are listed where none is near, in lines that a terminal has room for.
+#[test]
+fn unknown_laws_are_answered_in_lines() {
+    let words = ["explain", "examples/window.nsa", "--without", "gravity"];
+    let output = Command::new(env!("CARGO_BIN_EXE_nsa")).args(words).current_dir(ROOT).output().expect("started");
+    let text = String::from_utf8(output.stderr).expect("text");
+    assert!(!output.status.success() && text.contains("there is no law `gravity`"), "{text}");
+    let laws = nsa_codegen::term::rules::general();
+    assert!(laws.iter().all(|law| text.contains(law.name)) && text.lines().count() > 5, "{text}");
+    assert!(text.lines().all(|line| line.len() <= 100), "{text}");
+}

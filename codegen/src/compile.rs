@@ -52,19 +52,40 @@ pub enum CompileError {
     Package(#[from] nsa_artifact::Invalid),
 }
 
+/// Names with commas between: on the line that is there if there are few, else on lines of their own.
+fn in_lines(names: &[String]) -> String {
+    const WIDTH: usize = 76;
+    if names.iter().map(|name| name.len() + 2).sum::<usize>() <= WIDTH {
+        return names.join(", ");
+    }
+    let (mut text, mut room) = (String::new(), 0);
+    for (number, name) in names.iter().enumerate() {
+        let comma = if number + 1 < names.len() { "," } else { "" };
+        let taken = name.len() + comma.len() + 1;
+        if taken > room {
+            text += &format!("\n  {name}{comma}");
+            room = WIDTH;
+        } else {
+            text += &format!(" {name}{comma}");
+        }
+        room = room.saturating_sub(taken);
+    }
+    text
+}
+
 impl CompileError {
     /// An error of the optimiser, at the definition that it is about.
     fn optimise(program: &Program, error: term::Error) -> Self {
-        let unknown = |what: &str, name: &str, known: &[String]| {
+        let unknown = |(what, all): (&str, &str), name: &str, known: &[String]| {
             let error = Diagnostic::without_place(format!("there is no {what} `{name}`"));
             match nsa_dsl::nearest(name, known.iter().map(String::as_str)) {
                 Some(near) => error.help(format!("did you mean `{near}`?")),
-                None => error.help(format!("there are {}", known.join(", "))),
+                None => error.help(format!("the {all} are {}", in_lines(known))),
             }
         };
         let diagnostic = match &error {
-            term::Error::UnknownLaw { name, known } => unknown("law", name, known),
-            term::Error::UnknownAxis { name, known } => unknown("axis", name, known),
+            term::Error::UnknownLaw { name, known } => unknown(("law", "laws"), name, known),
+            term::Error::UnknownAxis { name, known } => unknown(("axis", "axes"), name, known),
             term::Error::Underivable { definition } => {
                 defect(program, definition, "compiled", "no way was found to compute it")
             }

@@ -6,9 +6,30 @@ use proc_macro2::{TokenStream, TokenTree};
 use std::fmt;
 use std::ops::Range;
 
-/// One error: what is wrong, where, and what may help.
+/// How bad it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Severity {
+    /// The program means nothing.
+    Error,
+    /// The program means something, and hardly what was meant.
+    Warning,
+}
+
+impl Severity {
+    /// `error` or `warning`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        }
+    }
+}
+
+/// One error or warning: what is wrong, where, and what may help.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
     /// What is wrong, in one sentence without a full stop.
     pub message: String,
     /// Where. None for an error in the settings, which are no part of the text.
@@ -40,9 +61,15 @@ impl Diagnostic {
         Diagnostic { span: Some(span), ..Diagnostic::without_place(message) }
     }
 
+    /// A warning at a place.
+    pub fn warning(span: Span, message: impl Into<String>) -> Self {
+        Diagnostic { severity: Severity::Warning, ..Diagnostic::new(span, message) }
+    }
+
     /// An error that has no place in the text.
     pub fn without_place(message: impl Into<String>) -> Self {
         Diagnostic {
+            severity: Severity::Error,
             message: message.into(),
             span: None,
             label: String::new(),
@@ -185,7 +212,11 @@ impl Diagnostics {
     }
 
     fn groups<'a>(&'a self, diagnostic: &'a Diagnostic) -> Vec<Group<'a>> {
-        let title = Level::ERROR.primary_title(&*diagnostic.message);
+        let level = match diagnostic.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let title = level.primary_title(&*diagnostic.message);
         let mut group = Group::with_title(title);
         // Notes about places in the quotation stand in it; the others follow.
         let mut apart: Vec<&Note> = diagnostic.notes.iter().collect();

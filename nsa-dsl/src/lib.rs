@@ -135,7 +135,7 @@ pub mod source;
 mod substitute;
 
 pub use check::{Constant, Settings};
-pub use diagnostic::{Diagnostic, Diagnostics, Note};
+pub use diagnostic::{Diagnostic, Diagnostics, Note, Severity};
 pub use evaluate::{Array, Choices, EvalError, Evaluation, Inputs, Outputs, Values, evaluate, evaluate_rows};
 pub use library::library_files;
 pub use nearest::nearest;
@@ -183,6 +183,13 @@ fn compile(file_name: &str, text: &str, settings: &Settings, from_tokens: bool) 
 }
 
 impl Program {
+    /// What in this program means something, and hardly what was meant; None if there is nothing of the sort.
+    pub fn warnings(&self) -> Option<Diagnostics> {
+        let Origin { file_name, text, from_tokens } = &self.places.origin;
+        let warnings = self.places.warnings.clone();
+        (!warnings.is_empty()).then(|| diagnostics(file_name, text, warnings, *from_tokens))
+    }
+
     /// An error about this program that was found after it was checked, quoting its text as the checker's errors do.
     pub fn diagnose(&self, error: Diagnostic) -> Diagnostics {
         let Origin { file_name, text, from_tokens } = &self.places.origin;

@@ -20,6 +20,7 @@
 //! * A `Load` outside a tensor's extents is a checked error where the index is affine (the axis's extent is inferred or
 //!   compared); an index read from data (`Member`, gathers) is in range by the caller's contract, -1 meaning "none".
 
+use crate::diagnostic::Diagnostic;
 use crate::source::Span;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -66,6 +67,8 @@ pub struct Places {
     pub kernel: Span,
     /// Per tensor: its declaration, its definition, or the user's call of the library function that defines it.
     pub tensors: Vec<Span>,
+    /// What hardly is what was meant, see [`Program::warnings`].
+    pub(crate) warnings: Vec<Diagnostic>,
     /// The text that these are places of.
     pub(crate) origin: Origin,
 }

@@ -6,12 +6,12 @@ use nsa_dsl::program::{Extent, Program, TensorId};
 use nsa_dsl::{Diagnostics, LineColumn, SourceId, Span};
 use serde_json::{Value, json};
 
-/// Check a program: report its errors, or what its axes and constants are.
+/// Check a program: report its errors, or what its axes and constants are, with warnings of what hardly is what was meant.
 #[derive(clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
     source: Source,
-    /// Errors and what the program is as one JSON object, for editors.
+    /// Errors, warnings and what the program is as one JSON object, for editors.
     #[arg(long)]
     json: bool,
 }
@@ -19,9 +19,16 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     match arguments.source.load() {
         Ok(chosen) if arguments.json => {
-            print(&format!("{}\n", json!({"diagnostics": [], "program": described(&chosen.program)})))
+            let warnings = chosen.program.warnings().map_or(vec![], |warnings| diagnostics(&warnings));
+            print(&format!("{}\n", json!({"diagnostics": warnings, "program": described(&chosen.program)})))
         }
-        Ok(chosen) => print(&summary(&chosen.program)),
+        Ok(chosen) => {
+            print(&summary(&chosen.program))?;
+            if let Some(warnings) = chosen.program.warnings() {
+                Failure::Program(warnings).report();
+            }
+            Ok(())
+        }
         Err(Failure::Program(errors)) if arguments.json => {
             print(&format!("{}\n", json!({"diagnostics": diagnostics(&errors), "program": null})))?;
             Err(Failure::Said)
@@ -89,7 +96,7 @@ fn described(program: &Program) -> Value {
     })
 }
 
-/// Every error with its places. Lines and columns count from 1, columns in characters; `utf16` is the column in UTF-16 units,
+/// Every error or warning with its places. Lines and columns count from 1, columns in characters; `utf16` is the column in UTF-16 units,
 /// from 0, as the language server protocol counts; `offset` the byte in the file, from 0. An end is the place after the last
 /// character. `suggestion` is what to write at the error's place instead, where one name is near.
 fn diagnostics(errors: &Diagnostics) -> Vec<Value> {
@@ -109,7 +116,7 @@ fn diagnostics(errors: &Diagnostics) -> Vec<Value> {
     let one = |error: &nsa_dsl::Diagnostic| {
         let notes = error.notes.iter().map(|note| json!({"message": note.message, "place": place(note.span)}));
         json!({
-            "severity": "error",
+            "severity": error.severity.name(),
             "message": error.message,
             "label": error.label,
             "place": place(error.span),

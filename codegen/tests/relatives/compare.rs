@@ -112,7 +112,10 @@ fn compiled(example: &Example, text: &str, element: DType) -> Program {
         .filter(|(name, _)| has(name))
         .chain(example.sizes)
         .fold(Settings::default(), |s, &(name, n)| s.set(name, n));
-    compile_source(example.name, text, &sizes.element(element)).unwrap_or_else(|e| panic!("{e}"))
+    let program = compile_source(example.name, text, &sizes.element(element)).unwrap_or_else(|e| panic!("{e}"));
+    // All of them are meant as they are.
+    assert_eq!(program.warnings(), None);
+    program
 }
 
 fn check_on(example: &Example, text: &str, target: Target, element: DType, awkward: &[Lengths<'_>]) {

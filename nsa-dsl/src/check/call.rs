@@ -137,6 +137,7 @@ impl<'a> Checker<'a> {
                 );
             }
         }
+        self.doubt_position(function, &given);
         Ok(given)
     }
 

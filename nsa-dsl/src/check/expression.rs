@@ -251,6 +251,7 @@ impl<'a> Checker<'a> {
             }
             _ => return self.not_a_list(list.span),
         };
+        self.doubt_member(&value, x.span, tensor);
         index.truncate(self.tensors[tensor.0 as usize].axes.len() - 1);
         let mut axes = value.axes;
         merge(&mut axes, &list_axes);

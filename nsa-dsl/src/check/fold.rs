@@ -33,7 +33,7 @@ impl Checker<'_> {
         axes: &[AxisDeclaration],
         body: &ast::Expr,
     ) -> Result<Value> {
-        let mut folded = vec![];
+        let (mut folded, mut spans) = (vec![], vec![]);
         for axis in axes {
             let axis_span = match axis {
                 AxisDeclaration::Named(name, _) => name.span,
@@ -46,6 +46,7 @@ impl Checker<'_> {
             }
             self.open.push(axis);
             folded.push(axis);
+            spans.push(axis_span);
         }
         let (body, condition) = match &*body.kind {
             ExprKind::Where(body, condition) => (body, Some(condition)),
@@ -60,6 +61,9 @@ impl Checker<'_> {
             }
             None => None,
         };
+        for (axis, span) in folded.iter().zip(spans) {
+            self.doubt_fold(kind, (*axis, span), &value, guard.as_ref());
+        }
         let mut axes = value.axes.clone();
         if let Some(guard) = &guard {
             merge(&mut axes, &guard.axes);

@@ -5,6 +5,7 @@ mod builtin;
 mod call;
 mod clamp;
 mod definition;
+mod doubt;
 mod expression;
 mod extent;
 mod fold;
@@ -98,6 +99,7 @@ struct Checker<'a> {
     /// Sizes written in the signature, before overriding.
     written_sizes: Vec<(String, Number)>,
     diagnostics: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
     /// Where loads and lists were written, for errors found later.
     places: HashMap<ExprId, Span>,
     /// Where definitions were written, by tensor.
@@ -136,6 +138,7 @@ pub(crate) fn check<'a>(
         overrides: settings.constants.iter().map(|(name, value)| (name.clone(), *value, false)).collect(),
         written_sizes: vec![],
         diagnostics: vec![],
+        warnings: vec![],
         places: HashMap::new(),
         definitions: vec![],
         open: vec![],
@@ -222,6 +225,7 @@ impl<'a> Checker<'a> {
         if !self.diagnostics.is_empty() {
             return Err(Failed);
         }
+        self.unused(file);
         let mut axes = vec![];
         for axis in &self.axes {
             // Every axis has an extent by now, or there was an error about it.
@@ -239,6 +243,7 @@ impl<'a> Checker<'a> {
             places: Places {
                 kernel: kernel.name.span,
                 tensors: std::mem::take(&mut self.definitions),
+                warnings: std::mem::take(&mut self.warnings),
                 origin: Origin::default(),
             },
         };
