@@ -210,10 +210,15 @@ impl<'a> Phrases<'a> {
             Term::Load(x) => (self.element(&self.at(x[0], ANY), &x[1..], false), ATOM),
             Term::List(x) => (self.element(&self.at(x[0], ANY), &x[1..], true), ATOM),
             Term::Fold([monoid, domain, body]) => self.fold(fold_name(self.node(*monoid)), *domain, *body),
-            Term::Norm(x) | Term::Logsum(x) | Term::Snd(x) => match self.merge(id) {
-                Some(text) => (text, ATOM),
-                None => call(if matches!(self.node(id), Term::Snd(_)) { "sums of " } else { "quotient of " }, &[*x]),
-            },
+            Term::Norm(x) | Term::Logsum(x) | Term::Fst(x) | Term::Snd(x) => self.merge(id).unwrap_or_else(|| {
+                let what = match self.node(id) {
+                    Term::Norm(_) => "quotient of ",
+                    Term::Logsum(_) => "log-sum-exp of ",
+                    Term::Fst(_) => "first of ",
+                    _ => "second of ",
+                };
+                call(what, &[*x])
+            }),
             Term::Mma([domain, a, b]) => {
                 let body = format!("{} * {}", self.at(*a, PRODUCT), self.at(*b, ATOM));
                 self.over("sum", *domain, body)
@@ -478,37 +483,51 @@ impl<'a> Phrases<'a> {
     }
 
     /// What several chunks of an online softmax come to together: a quotient, a sum or a log-sum-exp.
-    fn merge(&self, id: Id) -> Option<String> {
-        let fold = |id: Id| match self.node(id) {
-            Term::Fold([monoid, domain, body]) => match (self.node(*monoid), self.node(*body)) {
-                (Term::Monoid(Monoid::Lse), Term::Pair([max, sums])) => Some((*domain, *max, *sums)),
-                _ => None,
-            },
-            _ => None,
+    fn merge(&self, id: Id) -> Option<(String, u8)> {
+        let (Term::Norm(inner) | Term::Logsum(inner) | Term::Fst(inner) | Term::Snd(inner)) = self.node(id) else {
+            return None;
         };
-        let second = |id: Id| if let Term::Snd(x) = self.node(id) { fold(*x) } else { None };
-        let ((domain, max, _), value) = match self.node(id) {
-            Term::Norm(x) => {
-                let found = second(*x)?;
-                let Term::Pair([sum, count]) = self.node(found.2) else { return None };
-                (found, format!("{} / {}", self.at(*sum, PRODUCT), self.at(*count, ATOM)))
+        let whole = matches!(self.node(id), Term::Norm(_) | Term::Logsum(_));
+        let (domain, max, sums) = self.online(if whole { *inner } else { id })?;
+        let value = match (self.node(id), sums) {
+            // The largest of the scores alone.
+            (_, None) => return (!whole).then(|| self.fold("max", domain, max)),
+            (Term::Norm(_), Some(sums)) => {
+                let Term::Pair([sum, count]) = self.node(sums) else { return None };
+                format!("{} / {}", self.at(*sum, PRODUCT), self.at(*count, ATOM))
             }
-            Term::Logsum(x) => {
-                let found = fold(*x)?;
-                let mut count = found.2;
+            (Term::Logsum(_), Some(mut count)) => {
                 while let Term::Pair([_, last]) = self.node(count) {
                     count = *last;
                 }
-                (found, format!("{} + log({})", self.at(found.1, SUM), self.at(count, ANY)))
+                format!("{} + log({})", self.at(max, SUM), self.at(count, ANY))
             }
-            _ => {
-                let found = second(id)?;
-                (found, self.at(found.2, ANY))
-            }
+            (_, Some(sum)) => self.at(sum, ANY),
         };
         let (axis, conditions) = self.domain(domain);
         let condition = restriction(&conditions).map_or(String::new(), |condition| format!(" where {condition}"));
-        Some(format!("merge[{axis}]({value} by {}{condition})", self.at(max, SUM)))
+        Some((format!("merge[{axis}]({value} by {}{condition})", self.at(max, SUM)), ATOM))
+    }
+
+    /// An online softmax, or a component of one: its domain, its scores, and which of its sums are meant; None for the largest
+    /// score.
+    fn online(&self, id: Id) -> Option<(Id, Id, Option<Id>)> {
+        match self.node(id) {
+            Term::Fold([monoid, domain, body]) => match (self.node(*monoid), self.node(*body)) {
+                (Term::Monoid(Monoid::Lse), Term::Pair([max, sums])) => Some((*domain, *max, Some(*sums))),
+                _ => None,
+            },
+            Term::Fst(x) | Term::Snd(x) => {
+                let first = matches!(self.node(id), Term::Fst(_));
+                let (domain, max, sums) = self.online(*x)?;
+                match (self.node(*x), self.node(sums?)) {
+                    (Term::Fold(_), _) => Some((domain, max, sums.filter(|_| !first))),
+                    (_, Term::Pair([a, b])) => Some((domain, max, Some(if first { *a } else { *b }))),
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
     }
 }
 

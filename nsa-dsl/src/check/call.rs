@@ -6,6 +6,9 @@ use crate::ast::{self, Argument, ExprKind, PatternItem};
 use crate::diagnostic::Diagnostic;
 use crate::source::{SourceId, Span};
 
+/// What the library calls queries.
+const QUERIES: &str = "q";
+
 /// What functions of other languages are in this one.
 fn elsewhere(name: &str) -> Option<&'static str> {
     Some(match name {
@@ -226,8 +229,11 @@ impl<'a> Checker<'a> {
                         diagnostic = diagnostic.note_at(*giver, format!("`{there}` here"));
                     }
                     let params: Vec<String> = function.params.iter().map(shape).collect();
+                    let library = function.name.span.source != SourceId::USER;
+                    let queries = library && function.params.first().is_some_and(|first| first.name.text == QUERIES);
+                    let order = if queries { "queries come first: " } else { "" };
                     diagnostic = diagnostic
-                        .note(format!("its arguments are, in this order, {}", super::report::list(&params)))
+                        .note(format!("{order}its arguments are, in this order, {}", super::report::list(&params)))
                         .help(format!(
                             "if the order is right, index one of them by the other's axis: `name[.., {there}]`"
                         ));

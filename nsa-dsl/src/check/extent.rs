@@ -86,19 +86,19 @@ impl Checker<'_> {
     pub(super) fn fixed_extent(&mut self, n: i64, expr: &ast::Expr) -> Result<Extent> {
         if n > MAX_EXTENT {
             let most = format!("an extent is at most {MAX_EXTENT}");
-            let wrong = self.from_constant(Diagnostic::new(expr.span, most).label(format!("this is {n}")), expr);
+            let wrong = self.where_given(Diagnostic::new(expr.span, most).label(format!("this is {n}")), expr);
             return self.error(wrong);
         }
         if n < 1 {
             let positive = Diagnostic::new(expr.span, "an extent is a positive number").label(format!("this is {n}"));
-            let positive = self.from_constant(positive, expr);
+            let positive = self.where_given(positive, expr);
             return self.error(positive.help("an axis has at least one value; lengths given at run time may be 0"));
         }
         Ok(Extent::Const(n))
     }
 
     /// An error about a number that is written as a constant's name: where the constant is from.
-    pub(super) fn from_constant(&self, diagnostic: Diagnostic, expr: &ast::Expr) -> Diagnostic {
+    pub(super) fn where_given(&self, diagnostic: Diagnostic, expr: &ast::Expr) -> Diagnostic {
         let ast::ExprKind::Name(name) = &*expr.kind else { return diagnostic };
         match self.constants.iter().find(|(other, ..)| other == name) {
             Some((_, _, place)) => diagnostic.note_at(*place, format!("`{name}` is given here")),

@@ -182,7 +182,7 @@ impl<'a> Checker<'a> {
             Number::Float(value) => {
                 let whole = value.ceil().max(1.0);
                 let wrong = Diagnostic::new(size.span, "an extent is an integer").label(format!("this is {value}"));
-                let wrong = self.from_constant(wrong, size);
+                let wrong = self.where_given(wrong, size);
                 self.error(wrong.help(format!("write `{whole}`, or another whole number")))
             }
         }
