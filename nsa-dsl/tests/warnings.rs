@@ -28,7 +28,7 @@ fn what_hardly_is_meant() {
         format!("let (x, y) = attend(q, k, v); {ATTEND}"),
         format!("let x[t, g] = sum[s, d] q; x * {ATTEND}"),
         format!("let x[t, g] = max[s, d] q; x * {ATTEND}"),
-        format!("let x[t, g, s] = softmax[s](sum[d] q); attend_scores(x, v)"),
+        "let x[t, g, s] = softmax[s](sum[d] q); attend_scores(x, v)".to_string(),
         "attend(q, k, v, window(s, t, 512))".to_string(),
         "attend(q, k, v, causal(s, t))".to_string(),
         "let fit[t, s] = sum[g, d] q * k; let c = top[s](fit, 64); attend(q, k, v, s / 64 in c && s <= pos(t))"
