@@ -411,9 +411,10 @@ impl Panel<'_> {
             let mut pairs = vec![0usize; columns];
             for set in &sets[queries.clone()] {
                 for range in set {
-                    for column in range.start / values..range.end.div_ceil(values) {
+                    let (from, to) = (range.start / values, range.end.div_ceil(values));
+                    for (column, seen) in pairs.iter_mut().enumerate().take(to).skip(from) {
                         let (first, last) = (column * values, (column + 1) * values);
-                        pairs[column] += range.end.min(last) - range.start.max(first);
+                        *seen += range.end.min(last) - range.start.max(first);
                     }
                 }
             }
