@@ -1,6 +1,6 @@
 //! Random inputs that only depend on a seed.
 
-use crate::{Error, Tensor, Tensors};
+use crate::{Error, Tensor, Tensors, demand};
 use nsa::artifact::Role;
 use nsa::{DType, Plan};
 use std::collections::BTreeMap;
@@ -101,8 +101,9 @@ fn list(random: &mut Random, bound: u64, length: usize) -> Vec<f64> {
 /// that need something unusual.
 ///
 /// # Errors
-/// A given tensor of another shape or type, or one that is no argument.
+/// A given tensor of another shape or type, or one that is no argument. Arguments and results for which there is not enough memory.
 pub fn fill(plan: &Plan, seed: u64, mut given: Tensors, fills: &BTreeMap<String, Fill>) -> Result<Tensors, Error> {
+    demand(plan).check()?;
     let mut inputs = Tensors::new();
     let arguments = || plan.parameters().iter().filter(|p| p.role() == Role::Argument);
     for (index, parameter) in arguments().enumerate() {
