@@ -22,7 +22,7 @@ const MOST_PAIRS: u128 = 1 << 32;
 /// What every branch of a program sees with some arguments; `at` gives the values of axes that are neither queries nor keys.
 ///
 /// # Errors
-/// A program without branches, more pairs of queries and keys than can be looked at, and what the evaluator refuses.
+/// A program without branches, and what the evaluator refuses.
 pub fn patterns(program: &Program, inputs: &Inputs, at: &[(AxisId, usize)]) -> Result<Vec<Pattern>, Failure> {
     let evaluation = Evaluation::new(program, inputs)?;
     let branches = branches::branches(program);
@@ -33,26 +33,28 @@ pub fn patterns(program: &Program, inputs: &Inputs, at: &[(AxisId, usize)]) -> R
         )
         .into());
     }
-    for branch in &branches {
-        work(program, branch, &evaluation)?;
-    }
     branches.iter().map(|branch| pattern::pattern(program, branch, &evaluation, at)).collect()
 }
 
-fn work(program: &Program, branch: &branches::Branch, evaluation: &Evaluation) -> Result<(), Failure> {
-    let axes: Vec<AxisId> = branch.queries.into_iter().chain([branch.keys]).collect();
-    let lengths: Vec<usize> = axes.iter().map(|axis| evaluation.extent(0, *axis).unwrap_or(0)).collect();
-    let pairs: u128 = lengths.iter().map(|n| *n as u128).product();
-    if pairs <= MOST_PAIRS {
-        return Ok(());
+/// Whether the pairs of queries and keys of a program with axes of these lengths can be looked at.
+///
+/// # Errors
+/// There are too many; names the branch and the axes.
+pub fn affordable(program: &Program, lengths: &[usize]) -> Result<(), Failure> {
+    for branch in branches::branches(program) {
+        let axes: Vec<AxisId> = branch.queries.into_iter().chain([branch.keys]).collect();
+        let pairs: u128 = axes.iter().map(|axis| lengths[axis.0 as usize] as u128).product();
+        if pairs <= MOST_PAIRS {
+            continue;
+        }
+        let named = |axis: &AxisId| format!("{} values of `{}`", lengths[axis.0 as usize], program.axis(*axis).name);
+        let axes: Vec<String> = axes.iter().map(named).collect();
+        return Err(format!(
+            "`{}` has {pairs} pairs of queries and keys ({}), and at most {MOST_PAIRS} can be looked at: choose smaller lengths",
+            branch.name,
+            axes.join(" times ")
+        )
+        .into());
     }
-    let named = |(axis, length): (&AxisId, &usize)| format!("{length} values of `{}`", program.axis(*axis).name);
-    let axes: Vec<String> = axes.iter().zip(&lengths).map(named).collect();
-    Err(format!(
-        "`{}` has {} pairs of queries and keys ({}), of which at most {MOST_PAIRS} can be looked at: choose smaller lengths",
-        branch.name,
-        pairs,
-        axes.join(" times ")
-    )
-    .into())
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use crate::extents::{self, Given};
 use crate::failure::{Failure, print};
 use crate::program::{Chosen, Source};
-use crate::sparsity::{Pattern, figure, lengths, patterns, percent, random};
+use crate::sparsity::{Pattern, affordable, figure, lengths, patterns, percent, random};
 use nsa_dsl::Program;
 use nsa_dsl::program::{AxisId, Extent};
 use nsa_measure::{Tensors, read_tensors};
@@ -42,6 +42,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let file = arguments.inputs.as_deref().map(|path| Given { path, tensors: &given });
     let lengths = lengths(&program, &extents::with_tensors(&program, &set, file.as_ref())?);
     let at = at(&program, &lengths, &arguments.at)?;
+    affordable(&program, &lengths)?;
     let inputs = random(&program, &lengths, arguments.seed, given)?;
     let patterns = patterns(&program, &inputs, &at)?;
     let about = about(&program, &lengths, &at, arguments);

@@ -305,9 +305,11 @@ impl<'a> Checker<'a> {
                     (Number::Float(_), Constant::Float(value)) => Number::Float(value),
                     (Number::Int(_), Constant::Float(value)) => {
                         if value.abs() > 1e15 {
-                            wrong = Some(format!("cannot be set to {value:e}, which is too large"));
+                            let help = "choose a number that is nearer to 0";
+                            wrong = Some((format!("cannot be set to {value:e}, which is too large"), help));
                         } else if value.fract() != 0.0 {
-                            wrong = Some("cannot be set to a fraction".to_string());
+                            let help = "set it to an integer, or write it with a point here";
+                            wrong = Some(("cannot be set to a fraction".to_string(), help));
                         }
                         Number::Int(value as i64)
                     }
@@ -315,11 +317,9 @@ impl<'a> Checker<'a> {
             }
         }
         self.constants.push((name.to_string(), value, span));
-        if let Some(wrong) = wrong {
+        if let Some((wrong, help)) = wrong {
             return self.error(
-                Diagnostic::new(span, format!("`{name}` is an integer, and {wrong}"))
-                    .about_setting(name)
-                    .help("set it to an integer, or write it with a point here"),
+                Diagnostic::new(span, format!("`{name}` is an integer, and {wrong}")).about_setting(name).help(help),
             );
         }
         Ok(())
