@@ -102,7 +102,7 @@ fn limits_of_the_process_are_kept() {
     let output = Command::new("sh").args(["-c", &script]).output().expect("a shell");
     let said = text(output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("argument `q`: f64 [60000000, 16] is too large for this machine: 7.68 GB"), "{said}");
+    assert!(said.contains("argument `q`: f64 [60000000, 16] is too large for this machine: 8.43 GB"), "{said}");
 }
 
 /// What the reference has no number for, or one that f32 has not, is no error of the result.
