@@ -9,7 +9,7 @@ use nsa::{DType, Device, Shape};
 use nsa_artifact::Target;
 use nsa_codegen::Options;
 use nsa_dsl::Settings;
-use nsa_measure::Memory;
+use nsa_measure::{Demand, Memory};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -71,6 +71,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if !arguments.json {
         print(&format!("{} bytes of {origin}, {HEADS} heads of {WIDTH}, on {device}\n\n", text.len()))?;
     }
+    // The numbers, what is made of them, and the copies that are launched on.
+    let mut demand = Demand::default();
+    let bytes = size_of::<f64>() + 4 * DType::Bf16.bytes();
+    demand.tensor("the embedded text: bf16", &[text.len(), HEADS + 2, WIDTH], bytes);
+    demand.check()?;
     let embedded = embed(&text, DType::Bf16);
     let mut rows = Vec::new();
     for (name, file, source) in PROGRAMS {
