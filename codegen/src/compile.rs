@@ -361,6 +361,18 @@ fn best<'a>(
     best.ok_or_else(|| failure.unwrap_or(PlanError::NoCandidate))
 }
 
+/// Checks the names of laws that are to be left out.
+///
+/// # Errors
+/// A name that is no law's, with the nearest one that is.
+pub fn known_laws(program: &Program, without: &[String]) -> Result<(), CompileError> {
+    if without.is_empty() {
+        return Ok(());
+    }
+    let laws = term::rules::laws(&term::translate(program), without);
+    laws.map(drop).map_err(|error| CompileError::optimise(program, error))
+}
+
 /// The laws that lead from a program to a variant, definition by definition.
 ///
 /// # Errors
