@@ -14,6 +14,7 @@ mod fetch;
 mod folds;
 mod instructions;
 mod list;
+mod long_list;
 mod loops;
 mod place;
 mod shape;
