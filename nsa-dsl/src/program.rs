@@ -25,7 +25,7 @@ use crate::source::Span;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Longest list that `top` gives: 32 KB of keys where kernels build it, for which every GPU has room beside their tiles.
+/// Longest list that `top` gives: where kernels build it, it takes 64 KB, for which every GPU has room beside their tiles.
 pub const LONGEST_LIST: i64 = 4096;
 
 /// Index of an axis in [`Program::axes`].

@@ -2,6 +2,7 @@
 
 use crate::failure::{Failure, at, print};
 use crate::program::{Source, targets};
+use crate::reading::is_standard_input;
 use crate::text::bytes;
 use nsa_artifact::Code;
 use std::path::PathBuf;
@@ -12,9 +13,9 @@ pub struct Arguments {
     #[command(flatten)]
     source: Source,
     /// Targets, separated by commas: sm_80, sm_90a, x86_64, aarch64, host, or all.
-    #[arg(long, default_value = "sm_80,sm_90a,host")]
+    #[arg(long, visible_aliases = ["target", "arch"], default_value = "sm_80,sm_90a,host")]
     targets: String,
-    /// The file; by default the program's name with the extension .nsak.
+    /// The file; by default that of the program (the kernel's name, if it comes from the standard input) with the extension .nsak.
     #[arg(long, short)]
     output: Option<PathBuf>,
 }
@@ -22,7 +23,11 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let chosen = arguments.source.load()?;
     let artifact = nsa_codegen::compile(&chosen.program, &chosen.options(targets(&arguments.targets)?))?.artifact;
-    let path = arguments.output.clone().unwrap_or_else(|| arguments.source.file.with_extension("nsak"));
+    let own = || match is_standard_input(&arguments.source.file) {
+        true => PathBuf::from(format!("{}.nsak", chosen.program.name)),
+        false => arguments.source.file.with_extension("nsak"),
+    };
+    let path = arguments.output.clone().unwrap_or_else(own);
     let file = artifact.to_bytes();
     std::fs::write(&path, &file).map_err(at(&path))?;
     let mut text = format!("{} ({}, sha256 {})\n", path.display(), bytes(file.len()), artifact.hash());

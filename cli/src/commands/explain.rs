@@ -11,14 +11,14 @@ pub struct Arguments {
     #[command(flatten)]
     source: Source,
     /// Targets, separated by commas.
-    #[arg(long, default_value = "sm_80")]
+    #[arg(long, visible_aliases = ["targets", "arch"], default_value = "sm_80")]
     target: String,
     /// Also print each law's equation, and the terms before and after it.
     #[arg(long)]
     steps: bool,
     /// One line of JSON instead of text.
     #[arg(long, conflicts_with = "steps")]
-    json: bool,
+    pub json: bool,
     /// Draw the kernels of the first target, for many queries, with what they load, compute and store: a file that ends in
     /// .svg or .png.
     #[arg(long, value_name = "FILE")]

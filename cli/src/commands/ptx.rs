@@ -11,7 +11,7 @@ pub struct Arguments {
     #[command(flatten)]
     source: Source,
     /// The GPU: sm_80 (A100 and later) or sm_90a (H100, H200).
-    #[arg(long, default_value = "sm_80")]
+    #[arg(long, visible_aliases = ["target", "targets"], default_value = "sm_80")]
     arch: String,
     /// Which way to run the program, by its label, if there are several; the last one is the general one.
     #[arg(long)]

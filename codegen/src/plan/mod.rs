@@ -32,6 +32,7 @@
 mod arena;
 mod domain;
 mod in_place;
+mod live;
 mod lower;
 mod planner;
 pub mod print;
@@ -251,9 +252,10 @@ impl ListState {
     pub fn keys(&self, warps: u32) -> u32 {
         self.combinations().div_ceil(warps.max(1)) * self.keys_per_lane()
     }
-    /// Bytes of a block's lists as 64-bit keys, where they are kept in memory.
+    /// Bytes of a block's lists in a GPU's shared memory, where registers are too few for them: 64-bit keys, as many that wait to be
+    /// taken in, and how many do.
     pub fn bytes(&self) -> u32 {
-        self.combinations() * self.keys_per_lane() * LANES * 8
+        self.combinations() * LANES * (2 * 8 * self.keys_per_lane() + 4)
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! The sizes for GPUs were chosen by measurement; `docs/experiments.md` has the numbers.
 
-/// What the lists of a block may take beside its tiles, in bytes: they lie in a GPU's shared memory, or in a core's cache.
-pub(super) const LIST_BYTES: u32 = 64 << 10;
+/// What the lists of a block may take beside its tiles, in bytes: they lie in a GPU's shared memory, or in a core's cache. 64 KB of
+/// keys, and what says where they are.
+pub(super) const LIST_BYTES: u32 = 68 << 10;
 
 /// How a machine's kernels are cut.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,7 +115,8 @@ impl Tiling {
             (false, true) => self.many,
             (false, false) => self.few,
         };
-        let room = list_bytes.map_or(u32::MAX, |bytes| (LIST_BYTES / bytes.max(1)).max(1));
+        // A power of two, as the rows of other blocks are.
+        let room = list_bytes.map_or(u32::MAX, |bytes| 1 << (LIST_BYTES / bytes.max(1)).max(1).ilog2());
         let row_tile = if runtime_rows { (cut.rows / constant_rows).clamp(1, room) } else { 1 };
         let rows = (row_tile * constant_rows).max(1);
         let blocks = rows.div_ceil(16);

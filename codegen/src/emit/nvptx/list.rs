@@ -5,10 +5,10 @@
 //! list sorted, largest first, 32 keys side by side over its lanes; 32 new keys are sorted and merged into it by bitonic
 //! networks, unless none of them beats the least that counts.
 //!
-//! Few keys stay in registers. More lie in shared memory, where every lane only ever touches its own: no barrier is needed,
-//! and what is unrolled for registers are loops there.
+//! Few keys stay in registers, which is what is here. More lie in shared memory ([`super::long_list`]).
 
 use super::block::Block;
+use super::long_list::{LongList, LongLists};
 use super::shape::WARP;
 use crate::emit::EmitError;
 use crate::emit::llvm::Value;
@@ -22,23 +22,13 @@ pub(super) enum Keys<'c> {
     /// In registers: by turn of the warp, then by 32 keys.
     Registers(Vec<Vec<Value<'c>>>),
     /// In shared memory.
-    Shared(SharedKeys),
-}
-
-/// Keys in shared memory: from `offset` on by combination, then by 32 keys, then by lane.
-#[derive(Clone, Copy)]
-pub(super) struct SharedKeys {
-    offset: u32,
-    /// Of a lane, per combination.
-    keys: u32,
-    turns: u32,
+    Shared(LongLists),
 }
 
 /// One list of a warp.
 enum Cells<'k, 'c> {
     Registers(&'k [Value<'c>]),
-    /// The combination's number.
-    Shared(SharedKeys, Value<'c>),
+    Shared(LongList<'c>),
 }
 
 impl<'a, 'c> Block<'a, 'c> {
@@ -50,20 +40,18 @@ impl<'a, 'c> Block<'a, 'c> {
             if list.count == 0 {
                 return Err(EmitError::Plan("a list of no values".into()));
             }
-            let turns = list.combinations().div_ceil(warps);
             if let Some(offset) = self.layout.lists.get(number).copied().flatten() {
-                let keys = SharedKeys { offset, keys: list.keys_per_lane(), turns };
-                let open = e.begin_loop(e.i32(0), e.i32((turns * keys.keys) as i32), 1, &[]);
-                let turn = e.udiv(open.index, e.i32(keys.keys as i32));
-                let index = self.combination_of(turn);
+                let lists = LongLists::new(list, offset, warps);
+                let open = e.begin_loop(e.i32(0), e.i32(lists.turns() as i32), 1, &[]);
+                let index = self.combination_of(open.index);
                 let exists = e.begin_if(self.less(index, e.i32(list.combinations() as i32)));
-                let key = e.urem(open.index, e.i32(keys.keys as i32));
-                e.store(e.i64(0), self.key_address(keys, index, key), 8);
+                self.clear_long(lists.of(index));
                 e.end_if(exists, &[]);
                 e.end_loop(open, &[]);
-                self.lists.push(Keys::Shared(keys));
+                self.lists.push(Keys::Shared(lists));
                 continue;
             }
+            let turns = list.combinations().div_ceil(warps);
             let mut cells = vec![];
             for _ in 0..turns {
                 let keys: Vec<_> = (0..list.keys_per_lane()).map(|_| e.register(e.i64_type().into())).collect();
@@ -79,13 +67,6 @@ impl<'a, 'c> Block<'a, 'c> {
     fn combination_of(&self, turn: Value<'c>) -> Value<'c> {
         let e = self.source.e;
         e.add(self.thread.warp, e.mul(turn, e.i32((self.threads() / WARP) as i32)))
-    }
-    /// Where a lane's key `key` of a combination lies in shared memory.
-    fn key_address(&self, keys: SharedKeys, combination: Value<'c>, key: Value<'c>) -> Value<'c> {
-        let e = self.source.e;
-        let row = e.add(e.mul(combination, e.i32(keys.keys as i32)), key);
-        let lane = e.add(e.mul(row, e.i32(WARP as i32)), self.thread.lane);
-        self.shared_at(keys.offset, e.shift_left(lane, e.i32(3)))
     }
 
     /// Calls `each` with every list that the warp builds, and the row combination that it is of.
@@ -110,24 +91,14 @@ impl<'a, 'c> Block<'a, 'c> {
                     one(Cells::Registers(cells), self.combination_of(e.i32(turn as i32)))?;
                 }
             }
-            Keys::Shared(keys) => {
-                let open = e.begin_loop(e.i32(0), e.i32(keys.turns as i32), 1, &[]);
+            Keys::Shared(lists) => {
+                let open = e.begin_loop(e.i32(0), e.i32(lists.turns() as i32), 1, &[]);
                 let index = self.combination_of(open.index);
-                one(Cells::Shared(*keys, index), index)?;
+                one(Cells::Shared(lists.of(index)), index)?;
                 e.end_loop(open, &[]);
             }
         }
         Ok(())
-    }
-
-    /// The lane's key `number` of a list.
-    fn key_at(&self, cells: &Cells<'_, 'c>, number: u32) -> Value<'c> {
-        let e = self.source.e;
-        let pointer = match cells {
-            Cells::Registers(cells) => cells[number as usize],
-            Cells::Shared(keys, combination) => self.key_address(*keys, *combination, e.i32(number as i32)),
-        };
-        e.load(e.i64_type().into(), pointer, 8)
     }
 
     /// Emits [`crate::plan::Statement::Insert`].
@@ -146,7 +117,10 @@ impl<'a, 'c> Block<'a, 'c> {
                 let candidate = e.and(values[2], self.less(local, e.i32(columns.count as i32)));
                 let candidate = e.and(candidate, self.less(value, self.length(columns.axis)?));
                 let key = self.key(values[0], values[1], candidate, value);
-                self.take_in(&cells, count, key)?;
+                match cells {
+                    Cells::Registers(cells) => self.take_in(cells, count, key)?,
+                    Cells::Shared(list) => self.take_in_long(list, count, key)?,
+                }
             }
             Ok(())
         })
@@ -168,53 +142,31 @@ impl<'a, 'c> Block<'a, 'c> {
     }
 
     /// Merges one key per lane into a list of `count`.
-    fn take_in(&self, cells: &Cells<'_, 'c>, count: u32, key: Value<'c>) -> Result<(), EmitError> {
+    fn take_in(&self, cells: &[Value<'c>], count: u32, key: Value<'c>) -> Result<(), EmitError> {
         let e = self.source.e;
         let last = count - 1;
-        let wide = e.i64_type().into();
-        let least = e.shuffle_from(self.key_at(cells, last / WARP), e.i32((last % WARP) as i32))?;
+        let key_at = |number: usize| e.load(e.i64_type().into(), cells[number], 8);
+        let least = e.shuffle_from(key_at((last / WARP) as usize), e.i32((last % WARP) as i32))?;
         let better = e.icmp(IntPredicate::UGT, key, least);
         let open = e.begin_if(e.icmp(IntPredicate::NE, e.ballot(better)?, e.i32(0)));
         // Ascending against descending: the larger of each pair are the 32 largest, as a bitonic sequence.
         let sorted = self.sort(vec![key], IntPredicate::ULT)?[0];
-        let tail = match cells {
-            Cells::Registers(cells) => cells.len() as u32 - 1,
-            Cells::Shared(keys, _) => keys.keys - 1,
-        };
-        let kept = self.pick(IntPredicate::UGT, self.key_at(cells, tail), sorted);
-        let mut lower = self.unfold(kept)?;
-        // One step up: the 32 keys there and those below them change places where these are larger.
-        let step = |upper: Value<'c>, below: Value<'c>, lower: Value<'c>| -> Result<Value<'c>, EmitError> {
+        let tail = cells.len() - 1;
+        let mut lower = self.unfold(self.pick(IntPredicate::UGT, key_at(tail), sorted))?;
+        for number in (0..tail).rev() {
+            // One step up: the 32 keys there and those below them change places where these are larger.
             let turned = e.shuffle_xor(lower, WARP - 1)?;
-            let there = e.load(wide, upper, 8);
-            let rest = self.pick(IntPredicate::ULT, there, turned);
-            let best = self.pick(IntPredicate::UGT, there, turned);
-            e.store(self.unfold(rest)?, below, 8);
-            self.unfold(best)
-        };
-        match cells {
-            Cells::Registers(cells) => {
-                for number in (0..tail as usize).rev() {
-                    lower = step(cells[number], cells[number + 1], lower)?;
-                }
-                e.store(lower, cells[0], 8);
-            }
-            Cells::Shared(keys, combination) => {
-                let steps = e.begin_loop(e.i32(0), e.i32(tail as i32), 1, &[lower]);
-                let below = e.sub(e.i32(tail as i32), steps.index);
-                let upper = self.key_address(*keys, *combination, e.sub(below, e.i32(1)));
-                let below = self.key_address(*keys, *combination, below);
-                let next = step(upper, below, steps.carried[0])?;
-                let lower = e.end_loop(steps, &[next])[0];
-                e.store(lower, self.key_address(*keys, *combination, e.i32(0)), 8);
-            }
+            let upper = key_at(number);
+            e.store(self.unfold(self.pick(IntPredicate::ULT, upper, turned))?, cells[number + 1], 8);
+            lower = self.unfold(self.pick(IntPredicate::UGT, upper, turned))?;
         }
+        e.store(lower, cells[0], 8);
         e.end_if(open, &[]);
         Ok(())
     }
 
     /// Of two values the one for which the predicate holds.
-    fn pick(&self, predicate: IntPredicate, a: Value<'c>, b: Value<'c>) -> Value<'c> {
+    pub(super) fn pick(&self, predicate: IntPredicate, a: Value<'c>, b: Value<'c>) -> Value<'c> {
         let e = self.source.e;
         e.select(e.icmp(predicate, a, b), a, b)
     }
@@ -264,55 +216,6 @@ impl<'a, 'c> Block<'a, 'c> {
         Ok(keys)
     }
 
-    /// Sorts a list in shared memory by the same network, smallest first. Element `32 n + lane` is key `n` of a lane: distances of
-    /// 32 and more are between keys of one lane.
-    fn sort_shared(&self, keys: SharedKeys, combination: Value<'c>) -> Result<(), EmitError> {
-        let e = self.source.e;
-        let wide = e.i64_type().into();
-        let lane_bits = WARP.ilog2() as i32;
-        let bits = lane_bits + keys.keys.ilog2() as i32;
-        let one = e.i32(1);
-        let lacks = |number: Value<'c>, bit: Value<'c>| {
-            e.icmp(IntPredicate::EQ, e.and(number, e.shift_left(one, bit)), e.i32(0))
-        };
-        let element = |key: Value<'c>| e.add(e.shift_left(key, e.i32(lane_bits)), self.thread.lane);
-        // Runs of 2^size elements are sorted, every other one downwards.
-        let sizes = e.begin_loop(one, e.i32(bits + 1), 1, &[]);
-        let size = sizes.index;
-
-        let within = e.begin_loop(e.i32(0), e.imax(e.sub(size, e.i32(lane_bits)), e.i32(0)), 1, &[]);
-        // Of key numbers: the pair's lower one lacks this bit.
-        let bit = e.sub(e.sub(size, e.i32(lane_bits + 1)), within.index);
-        let pairs = e.begin_loop(e.i32(0), e.i32(keys.keys as i32 / 2), 1, &[]);
-        let below = e.and(pairs.index, e.sub(e.shift_left(one, bit), one));
-        let lower = e.add(e.shift_left(e.sub(pairs.index, below), one), below);
-        let upper = e.add(lower, e.shift_left(one, bit));
-        let places = [lower, upper].map(|key| self.key_address(keys, combination, key));
-        let [a, b] = places.map(|place| e.load(wide, place, 8));
-        let (least, most) = (self.pick(IntPredicate::ULT, a, b), self.pick(IntPredicate::UGT, a, b));
-        let upwards = lacks(element(lower), size);
-        e.store(e.select(upwards, least, most), places[0], 8);
-        e.store(e.select(upwards, most, least), places[1], 8);
-        e.end_loop(pairs, &[]);
-        e.end_loop(within, &[]);
-
-        let across = e.begin_loop(e.i32(0), e.imin(size, e.i32(lane_bits)), 1, &[]);
-        let bit = e.sub(e.sub(e.imin(size, e.i32(lane_bits)), one), across.index);
-        let all = e.begin_loop(e.i32(0), e.i32(keys.keys as i32), 1, &[]);
-        let place = self.key_address(keys, combination, all.index);
-        let mine = e.load(wide, place, 8);
-        let other = e.shuffle_by(mine, e.shift_left(one, bit))?;
-        let (least, most) = (self.pick(IntPredicate::ULT, mine, other), self.pick(IntPredicate::UGT, mine, other));
-        let number = element(all.index);
-        let wants_least = e.icmp(IntPredicate::EQ, lacks(number, bit), lacks(number, size));
-        e.store(e.select(wants_least, least, most), place, 8);
-        e.end_loop(all, &[]);
-        e.end_loop(across, &[]);
-
-        e.end_loop(sizes, &[]);
-        Ok(())
-    }
-
     /// Emits [`crate::plan::Statement::StoreList`].
     pub fn store_list(&self, list: u32, buffer: TensorName, index: &[Id]) -> Result<(), EmitError> {
         let e = self.source.e;
@@ -324,10 +227,11 @@ impl<'a, 'c> Block<'a, 'c> {
         let missing = || EmitError::Plan(format!("there is no list {list}"));
         let state = self.source.kernel.lists.get(list as usize).ok_or_else(missing)?;
         self.each_list(list, &mut |cells, row| {
+            let lane_bits = e.i32(WARP.ilog2() as i32);
+            let element = |number: Value<'c>| e.add(self.thread.lane, e.shift_left(number, lane_bits));
             // An index, or -1: as an unsigned number it comes last.
-            let value_of = |key, number: Value<'c>| {
-                let element = e.add(self.thread.lane, e.shift_left(number, e.i32(WARP.ilog2() as i32)));
-                let counts = self.less(element, e.i32(state.count as i32));
+            let value_of = |key: Value<'c>, number: Value<'c>| {
+                let counts = self.less(element(number), e.i32(state.count as i32));
                 let counts = e.and(counts, e.icmp(IntPredicate::NE, key, e.i64(0)));
                 e.select(counts, e.xor(e.truncate(key, e.i32_type().into()), e.i32(-1)), e.i32(-1))
             };
@@ -337,31 +241,21 @@ impl<'a, 'c> Block<'a, 'c> {
                 elements = e.add(elements, e.mul(e.to_i64(value), *stride));
             }
             let start = e.offset(view.pointer, e.mul(elements, e.i64(4)));
-            let store = |value, number: Value<'c>| {
-                let element = e.add(self.thread.lane, e.shift_left(number, e.i32(WARP.ilog2() as i32)));
+            let store = |value: Value<'c>, number: Value<'c>| {
+                let element = element(number);
                 let inside = e.begin_if(self.less(element, e.i32(state.count as i32)));
                 e.store(value, e.offset_u32(start, e.shift_left(element, e.i32(2))), 4);
                 e.end_if(inside, &[]);
             };
             match cells {
-                Cells::Registers(_) => {
-                    let numbers = (0..state.keys_per_lane()).map(|number| e.i32(number as i32));
-                    let numbers: Vec<_> = numbers.collect();
-                    let found = numbers.iter().zip(0..).map(|(at, number)| value_of(self.key_at(&cells, number), *at));
-                    let sorted = self.sort(found.collect(), IntPredicate::ULT)?;
+                Cells::Registers(cells) => {
+                    let numbers: Vec<_> = (0..cells.len()).map(|number| e.i32(number as i32)).collect();
+                    let keys = cells.iter().map(|cell| e.load(e.i64_type().into(), *cell, 8));
+                    let found = keys.zip(&numbers).map(|(key, number)| value_of(key, *number)).collect();
+                    let sorted = self.sort(found, IntPredicate::ULT)?;
                     sorted.into_iter().zip(numbers).for_each(|(value, number)| store(value, number));
                 }
-                Cells::Shared(keys, combination) => {
-                    let each = |body: &dyn Fn(Value<'c>, Value<'c>)| {
-                        let open = e.begin_loop(e.i32(0), e.i32(keys.keys as i32), 1, &[]);
-                        body(open.index, self.key_address(keys, combination, open.index));
-                        e.end_loop(open, &[]);
-                    };
-                    let wide = e.i64_type().into();
-                    each(&|number, at| e.store(e.zero_extend(value_of(e.load(wide, at, 8), number), wide), at, 8));
-                    self.sort_shared(keys, combination)?;
-                    each(&|number, at| store(e.truncate(e.load(wide, at, 8), e.i32_type().into()), number));
-                }
+                Cells::Shared(list) => self.finish_long(list, &value_of, &store)?,
             }
             Ok(())
         })
