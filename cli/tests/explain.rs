@@ -33,6 +33,8 @@ fn kernels_are_said_in_the_language() {
         ("examples/moba.nsa", "where j <= len(s) - b * 512 - 1"),
         ("examples/moba.nsa", "o = merge[chunk](o_part0_sum1 / o_part0_sum2 by o_part0_max)"),
         ("examples/moba.nsa", "bound1 = ceil_div(len(s), 2048) * 64"),
+        ("examples/moba.nsa", "for s, 64 at a time, in the blocks of 512 that chosen lists"),
+        ("examples/dsa.nsa", "for s, 64 at a time, of those that best lists"),
         ("examples/prefix_mask.nsa", "max(prefix - 1, pos(t))"),
         ("examples/prefix_mask.nsa", "max[t..last(t)] prefix[t]"),
     ];

@@ -141,8 +141,12 @@ impl Steps<'_> {
                 let axis = inner.axis.name();
                 let head = match (&inner.walk, inner.tile) {
                     (Some(walk), tile) => {
-                        let (block, list) = (walk.block, show(walk.list));
-                        format!("for {axis}, {tile} at a time, in the blocks of {block} that {list} lists")
+                        let list = show(walk.list);
+                        let of = match walk.block {
+                            1 => "of those".to_string(),
+                            block => format!("in the blocks of {block}"),
+                        };
+                        format!("for {axis}, {tile} at a time, {of} that {list} lists")
                     }
                     (None, 1) => format!("for each {axis}"),
                     (None, tile) => format!("for {axis}, {tile} at a time"),
