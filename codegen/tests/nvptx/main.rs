@@ -2,6 +2,7 @@
 mod assembler;
 mod examples;
 mod mutations;
+mod offsets;
 mod plans;
 mod programs;
 
