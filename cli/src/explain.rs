@@ -1,6 +1,7 @@
 //! How a program became kernels: as text, as data, as a picture.
 
 mod cost;
+mod held;
 mod json;
 mod paint;
 mod pipeline;
@@ -8,6 +9,7 @@ mod statement;
 mod text;
 mod words;
 
+pub use held::{Taken, taken};
 pub use json::json;
 pub use paint::Paint;
 pub use pipeline::pipeline;
@@ -27,6 +29,8 @@ pub struct Way<'a> {
     pub variant: &'a Variant,
     /// For each stored definition.
     pub laws: Vec<Explanation>,
+    /// What its kernels take by NVIDIA's assembler; why that is not known, if it is not.
+    pub takes: Result<Vec<Taken>, String>,
 }
 
 impl Way<'_> {

@@ -16,6 +16,7 @@ mod loading;
 mod picture;
 mod program;
 mod reference;
+mod roofline;
 mod sparsity;
 mod text;
 

@@ -6,6 +6,8 @@ use crate::emit::{EmitError, host, llvm, nvptx};
 use crate::machine::Machine;
 use crate::package;
 use crate::plan::{Fault, Plan, PlanError, Planned, Tiling, plan, verify, visit};
+use crate::term::context::Context;
+use crate::term::cost::CostTable;
 use crate::term::{self, Candidate, Considered, Explanation, Optimised, translate};
 use nsa_artifact::{Artifact, Bound, Measure, Target, symbol_name};
 use nsa_dsl::{Diagnostic, Diagnostics, Program};
@@ -22,6 +24,8 @@ pub struct Options {
     pub without: Vec<String>,
     /// Sizes of blocks and tiles, for tuning; None: the target's own.
     pub tiling: Option<Tiling>,
+    /// The machine whose costs decide between candidates; None: the one that stands for each target.
+    pub machine: Option<&'static Machine>,
     /// What host symbols begin with; two programs in one binary need different ones.
     pub prefix: String,
 }
@@ -29,7 +33,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let targets = [Target::Sm80, Target::Sm90a].into_iter().chain(Target::this_host()).collect();
-        Options { targets, sizes: BTreeMap::new(), without: vec![], tiling: None, prefix: "nsa".into() }
+        Options { targets, sizes: BTreeMap::new(), without: vec![], tiling: None, machine: None, prefix: "nsa".into() }
     }
 }
 
@@ -193,6 +197,39 @@ pub struct Variant {
     pub sizes: BTreeMap<String, i64>,
 }
 
+impl Variant {
+    /// What its kernels cost on a machine for a batch of sequences, each with the lengths of its run-time axes; sequences without a
+    /// single element cost nothing.
+    ///
+    /// # Errors
+    /// A length of an axis that the program does not have.
+    pub fn cost(
+        &self,
+        program: &Program,
+        machine: &Machine,
+        batch: &[BTreeMap<String, i64>],
+    ) -> Result<CostTable, CompileError> {
+        let mut different: BTreeMap<&BTreeMap<String, i64>, usize> = BTreeMap::new();
+        for sizes in batch.iter().filter(|sizes| sizes.is_empty() || sizes.values().any(|n| *n > 0)) {
+            *different.entry(sizes).or_default() += 1;
+        }
+        let mut together: Option<CostTable> = None;
+        for (sizes, count) in different {
+            let context = Context::of_program(program, sizes).map_err(|e| CompileError::optimise(program, e))?;
+            let one = term::cost::cost(&self.candidate.terms, &context, machine);
+            match &mut together {
+                Some(all) => all.add(&one, count, machine),
+                None => {
+                    let mut all = one.clone();
+                    all.add(&one, count - 1, machine);
+                    together = Some(all);
+                }
+            }
+        }
+        Ok(together.unwrap_or(CostTable { kernels: vec![] }))
+    }
+}
+
 /// Compiles a program for all targets of the options.
 ///
 /// # Errors
@@ -264,7 +301,7 @@ impl Lowered {
 /// # Errors
 /// As [`compile`], but for emission.
 pub fn lower(program: &Program, target: Target, options: &Options) -> Result<Lowered, CompileError> {
-    let machine = machine(target);
+    let machine = options.machine.unwrap_or(machine(target));
     let own = || match target {
         Target::Sm80 => Tiling::sm_80(),
         Target::Sm90a => Tiling::gpu(),

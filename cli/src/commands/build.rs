@@ -2,8 +2,10 @@
 
 use crate::failure::{Failure, at, print};
 use crate::program::{Source, targets};
+use crate::roofline;
 use crate::text::bytes;
 use nsa_artifact::Code;
+use nsa_codegen::Options;
 use std::path::PathBuf;
 
 /// Compile a program to an artifact: one file with the kernels for several targets.
@@ -14,6 +16,9 @@ pub struct Arguments {
     /// Targets, separated by commas: sm_80, sm_90a, x86_64, aarch64, host, or all.
     #[arg(long, default_value = "sm_80,sm_90a,host")]
     targets: String,
+    /// The machine whose costs decide: h200, h100, a100, sm_80, x86_64 or aarch64; by default the one that stands for the target.
+    #[arg(long, value_name = "NAME")]
+    machine: Option<String>,
     /// The file; by default the program's name with the extension .nsak.
     #[arg(long, short)]
     output: Option<PathBuf>,
@@ -21,7 +26,9 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let chosen = arguments.source.load()?;
-    let artifact = nsa_codegen::compile(&chosen.program, &chosen.options(targets(&arguments.targets)?))?.artifact;
+    let targets = targets(&arguments.targets)?;
+    let machine = roofline::named(arguments.machine.as_deref(), &targets)?;
+    let artifact = nsa_codegen::compile(&chosen.program, &Options { machine, ..chosen.options(targets) })?.artifact;
     let path = arguments.output.clone().unwrap_or_else(|| arguments.source.file.with_extension("nsak"));
     let file = artifact.to_bytes();
     std::fs::write(&path, &file).map_err(at(&path))?;

@@ -7,6 +7,7 @@ use crate::layout::Lengths;
 use crate::loading::{Loaded, load};
 use crate::program::{Chosen, Source};
 use crate::reference::{self, Reference};
+use crate::roofline::Roofline;
 use crate::text::{bytes, seconds};
 use nsa::Device;
 use nsa_dsl::Choices;
@@ -70,6 +71,7 @@ struct Report {
     timing: Option<Timing>,
     /// In the interpreter.
     interpreted: Option<Interpreted>,
+    roofline: Roofline,
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -125,7 +127,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         case.write(path)?;
     }
     let differences = case.judge(&results)?;
-    let report = Report { loaded, lengths, plan, differences, choices, timing, interpreted };
+    let roofline = Roofline::of(&loaded, &chosen.program, &plan, &lengths)?;
+    let report = Report { loaded, lengths, plan, differences, choices, timing, interpreted, roofline };
     let failed: Vec<&str> = report.failed(arguments.tolerance);
     print(&if arguments.json { report.json(&failed) } else { report.text(&chosen, &failed) })?;
     let findings = report.interpreted.as_ref().map_or(0, |i| i.findings.len());
@@ -145,12 +148,6 @@ impl Report {
         let bad = self.differences.iter().filter(|(name, d)| !d.within(tolerance) && !empty(name));
         let chosen = self.choices.iter().filter(|(_, choices)| !choices.within(tolerance)).map(|(name, _)| name);
         bad.map(|(name, _)| name).chain(chosen).map(String::as_str).collect()
-    }
-
-    /// Seconds that the cost model predicts for these sizes: bytes and operations at the machine's rates.
-    fn predicted(&self) -> Option<f64> {
-        let label = &self.plan.variant().label;
-        self.loaded.lowered.variants.iter().find(|v| v.label == *label).map(|v| v.candidate.cost.seconds())
     }
 
     fn argument_bytes(&self) -> usize {
@@ -175,6 +172,7 @@ impl Report {
             "isa": self.loaded.kernel.host_isa().map(|i| i.name()),
             "variant": self.plan.variant().label,
             "lengths": self.lengths,
+            "constants": self.loaded.kernel.manifest().constants.iter().cloned().collect::<BTreeMap<String, f64>>(),
             "compile_seconds": self.loaded.seconds,
             "argument_bytes": self.argument_bytes(),
             "workspace_bytes": self.plan.workspace_bytes(),
@@ -183,8 +181,8 @@ impl Report {
             "failed": failed,
             "seconds": self.timing,
             "interpreter": self.interpreted,
-            "predicted_seconds": self.predicted(),
-            "machine": self.loaded.lowered.machine.name,
+            "predicted_seconds": self.roofline.seconds,
+            "machine": self.roofline.machine,
         });
         format!("{value}\n")
     }
@@ -228,10 +226,8 @@ impl Report {
         if let Some(processor) = t.processor {
             text += &format!(", {} of processor time", seconds(processor));
         }
-        if let Some(predicted) = self.predicted() {
-            let machine = self.loaded.lowered.machine.name;
-            text += &format!(", {:.0}% of the roofline of {machine}", 100.0 * predicted / t.median);
-        }
+        let Roofline { seconds: least, machine } = &self.roofline;
+        text += &format!(", {:.0}% of the roofline of {machine}", 100.0 * least / t.median);
         text.push('\n');
         for (name, s) in &t.kernels {
             text += &format!("    {name:24} {}\n", seconds(*s));

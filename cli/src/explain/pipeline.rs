@@ -2,8 +2,8 @@
 //! write on the right.
 
 use super::Way;
+use super::held::{Held, held, limits};
 use super::statement::{Kind, Step, steps};
-use super::text::{held, limits};
 use crate::picture::{Anchor, Colour, Face, HAIRLINE, INK, Item, MUTED, Picture, Rect, width};
 use crate::text::{bytes, seconds};
 use egg::Language;
@@ -215,14 +215,15 @@ fn head(picture: &mut Picture, way: &Way, sizes: &Sizes, kernel: &Kernel, number
     if !kernel.rows.is_empty() {
         text += &format!(", rows {}", axes(rows.collect()));
     }
-    if let Some(limits) = limits(way.lowered.target) {
-        let (takes, blocks, _) = held(kernel, limits);
+    let held = limits(way.lowered.target).and_then(|limits| held(way, number, limits));
+    if let Some(Held { takes, spilled, blocks, .. }) = held {
         let many = if blocks == 1 { "1 block".to_string() } else { format!("{blocks} blocks") };
         let shared = match takes.shared {
             0 => String::new(),
             shared => format!(", {:.0} KB shared", f64::from(shared) / 1024.0),
         };
-        text += &format!("; {many} per SM{shared}");
+        let most = if spilled.is_none() { "at most " } else { "" };
+        text += &format!("; {most}{many} per SM{shared}");
     }
     picture.text(x + PAD, y + 44.0, fit(&text, KERNEL - 2.0 * PAD, 12.0, Face::Regular), 12.0, Face::Regular, MUTED);
 }

@@ -1,5 +1,6 @@
 //! Runs the PTX of a plan in the interpreter, by the rules that launchers follow.
 
+use crate::banks;
 use nsa_codegen::emit::nvptx::{PtxCode, Target, emit};
 use nsa_codegen::plan::{Buffer, Kernel, Plan, PlanExtent, Role};
 use nsa_codegen::term::{AxisName, Term, Type};
@@ -282,8 +283,8 @@ impl<'p> Compiled<'p> {
 
     /// Runs the plan under several seeds of the scheduler; gives what all results (and workspaces) hold.
     ///
-    /// Every hazard that the interpreter reports, every element of a result that nobody wrote, and every bit that differs between
-    /// two seeds fails the test.
+    /// Every hazard that the interpreter reports, every element of a result that nobody wrote, every bit that differs between
+    /// two seeds, and bank conflicts where there are to be none fail the test.
     pub fn run(&self, lengths: &[(&str, &[i64])], arguments: &Arrays, seeds: &[u64]) -> Arrays {
         self.run_prepared(&self.prepare(lengths, arguments), lengths, seeds)
     }
@@ -298,7 +299,10 @@ impl<'p> Compiled<'p> {
         let run = |&seed: &u64| {
             let mut memory = prepared.memory.clone();
             for launch in &prepared.launches {
-                let report = launch.run(&self.module, &mut memory, &Options { seed, ..Options::default() });
+                // Which banks are met does not depend on the schedule.
+                let options = Options { seed, bank_conflicts: seed == seeds[0], ..Options::default() };
+                let report = launch.run(&self.module, &mut memory, &options);
+                banks::check(self.plan, &launch.kernel, &report);
                 assert!(report.is_clean(), "{} at {lengths:?}, seed {seed}: {report}\n{}", launch.kernel, self.plan);
             }
             memory
