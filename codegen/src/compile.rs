@@ -89,9 +89,6 @@ impl CompileError {
             }
             PlanError::NoAxes(tensor) => at(tensor, format!("`{tensor}` is a single number; kernels store tensors"))
                 .help(format!("give it an axis: `{tensor}[one = 1]`")),
-            PlanError::LongList { list, .. } => {
-                at(list, error.to_string()).help("choose fewer: lower the count of `top`")
-            }
             PlanError::List { list, .. } => at(list, format!("no kernel can be made that chooses `{list}`"))
                 .label("its score is computed in a way that cannot be ranked while it is computed")
                 .help("define the score first, `let score[...] = ...;`, and choose from that"),

@@ -24,6 +24,9 @@ use crate::source::Span;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// Longest list that `top` gives: 32 KB of keys where kernels build it, for which every GPU has room beside their tiles.
+pub const LONGEST_LIST: i64 = 4096;
+
 /// Index of an axis in [`Program::axes`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct AxisId(pub u32);

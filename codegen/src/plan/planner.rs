@@ -4,7 +4,7 @@ mod tiled;
 
 use super::arena::Arena;
 use super::in_place::sums_in_place;
-use super::lower::{LONGEST, Untileable, WIDEST};
+use super::lower::{Untileable, WIDEST};
 use super::split::{CHUNK, Splitter, split};
 use super::tiling::Tiling;
 use super::*;
@@ -32,14 +32,6 @@ pub enum PlanError {
     /// A stored tensor with no axes to spread.
     #[error("`{0}` is a single number; a kernel stores tensors: give it an axis, as in `{0}[one = 1]`")]
     NoAxes(String),
-    /// A list that no kernel keeps.
-    #[error("`{list}` lists {count} values; kernels keep lists of at most {LONGEST}")]
-    LongList {
-        /// The list.
-        list: String,
-        /// Its entries.
-        count: i64,
-    },
     /// A list that is chosen in a way that kernels have no form for.
     #[error("no kernel can be made that chooses `{list}`: {why}")]
     List {
@@ -214,10 +206,7 @@ impl<'a> Planner<'a> {
             let parts = split(&mut self.arena, &mut root, &mut splitter);
             self.add_parts(&parts);
             for root in parts.into_iter().chain([root]) {
-                match groups.iter_mut().find(|group| self.shares_fold(group, &root)) {
-                    Some(group) => group.push(root),
-                    None => groups.push(vec![root]),
-                }
+                self.place(&mut groups, root);
             }
         }
         let (mut kernels, mut untiled) = (vec![], vec![]);
@@ -231,7 +220,7 @@ impl<'a> Planner<'a> {
                     }
                     for root in group {
                         kernels.push(match self.arena[root.term] {
-                            Term::Top([count, ..]) => self.list(root, count)?,
+                            Term::Top(_) => self.list(root)?,
                             _ => self.elementwise(root)?,
                         });
                     }
@@ -267,14 +256,34 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// True if a definition needs the same tiled fold as one of a group, and none of the group's results.
-    fn shares_fold(&self, group: &[Root], root: &Root) -> bool {
-        let mine = self.tiled_folds(root.term);
-        let shared = group.iter().any(|other| self.tiled_folds(other.term).intersection(&mine).next().is_some());
-        let depends = group
-            .iter()
-            .any(|other| self.arena.contains(root.term, &|t| matches!(t, Term::Tensor(name) if *name == other.tensor)));
-        shared && !depends
+    /// Adds a definition to the kernel of a group with the same tiled fold, where the order of what is stored allows it, or gives it
+    /// a group of its own. Groups are in the order of their kernels.
+    fn place(&self, groups: &mut Vec<Vec<Root>>, root: Root) {
+        let folds = self.tiled_folds(root.term);
+        let follows = |group: &[Root], other: &[Root]| group.iter().any(|a| other.iter().any(|b| self.follows(a, b)));
+        let own = std::slice::from_ref(&root);
+        let last = groups.iter().rposition(|group| follows(own, group));
+        for at in 0..groups.len() {
+            if groups[at].iter().all(|other| self.tiled_folds(other.term).is_disjoint(&folds)) {
+                continue;
+            }
+            // A group before what the definition needs moves behind it, if nothing between needs the group.
+            let to = last.map_or(at, |last| last.max(at));
+            if last == Some(at) || groups[at + 1..=to].iter().any(|between| follows(between, &groups[at])) {
+                continue;
+            }
+            groups[at..=to].rotate_left(1);
+            groups[to].push(root);
+            return;
+        }
+        groups.push(vec![root]);
+    }
+
+    /// True if `later`, behind `earlier` in the order of definitions, has to stay behind it: one reads what the other stores, or
+    /// both store to one tensor.
+    fn follows(&self, later: &Root, earlier: &Root) -> bool {
+        let reads = |root: &Root, tensor| self.arena.contains(root.term, &|t| *t == Term::Tensor(tensor));
+        later.tensor == earlier.tensor || reads(later, earlier.tensor) || reads(earlier, later.tensor)
     }
 
     fn tiled_folds(&self, root: Id) -> BTreeSet<Id> {
@@ -311,11 +320,8 @@ impl<'a> Planner<'a> {
     }
 
     /// A kernel that chooses a list by scores that are computed one by one.
-    fn list(&mut self, root: &Root, count: Id) -> Result<Kernel, PlanError> {
+    fn list(&mut self, root: &Root) -> Result<Kernel, PlanError> {
         let list = root.tensor.name().to_string();
-        if let Some(count) = self.arena.as_int(count).filter(|n| *n > LONGEST) {
-            return Err(PlanError::LongList { list, count });
-        }
         let term = super::untile::untile(&mut self.arena, root.term);
         let scalar = Root { tensor: root.tensor, label: root.label, axes: root.axes.clone(), term };
         self.tiled(&[scalar]).map_err(|Untileable(why)| PlanError::List { list, why })

@@ -274,8 +274,8 @@ fn attention_to_the_best_keys() {
             let best = top[s](x, N, among = s <= pos(t) || s % 7 == 0);\n\
             attend(q, k, v, s in best)\n\
         }";
-    for (n, h) in [(20, 1), (512, 2)] {
+    for (n, h, keys) in [(20, 1, 530), (512, 2, 530), (2048, 1, 2100)] {
         let settings = Settings::default().set("N", n).set("h", h);
-        check(source, settings, &[&[("t", &[2, 0, 3]), ("s", &[530, 0, 40])]]);
+        check(source, settings, &[&[("t", &[2, 0, 3]), ("s", &[keys, 0, 40])]]);
     }
 }

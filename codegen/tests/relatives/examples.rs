@@ -47,6 +47,12 @@ const EXAMPLES: &[Example] = &[
     Example { name: "decode", sizes: &[], lengths: &[("s", &[150])], integers: NO_INTEGERS },
     Example { name: "differential", sizes: &[], lengths: CAUSAL, integers: NO_INTEGERS },
     Example { name: "documents", sizes: &[], lengths: CAUSAL, integers: |_, at| [4, 1, -7][at / 17 % 3] },
+    Example {
+        name: "dsa",
+        sizes: &[("c", 32), ("p", 16), ("h", 4), ("i", 16), ("N", 20)],
+        lengths: CAUSAL,
+        integers: NO_INTEGERS,
+    },
     Example { name: "full_attention", sizes: &[], lengths: CAUSAL, integers: NO_INTEGERS },
     Example { name: "h2o", sizes: &[("HEAVY", 5), ("RECENT", 12)], lengths: CAUSAL, integers: NO_INTEGERS },
     Example {
@@ -138,6 +144,6 @@ macro_rules! tests {
 }
 
 tests! {
-    a_shape alibi bigbird block_sparse cross_attention decode differential documents full_attention h2o infllm_v2 learned_bias mla moba
+    a_shape alibi bigbird block_sparse cross_attention decode differential documents dsa full_attention h2o infllm_v2 learned_bias mla moba
     nsa nsa_mlp paged prefix_mask quest softcap tree vertical_slash window window_with_sinks
 }

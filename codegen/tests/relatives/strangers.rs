@@ -159,3 +159,22 @@ fn two_softmaxes() {
         |_, at| at as i64 * 5 % 31,
     );
 }
+
+/// Two attentions, and the log-sum-exp of the first beside what is made of both: the kernels' order is not that of the results.
+#[test]
+fn first_sum_is_a_result() {
+    for result in ["(a - 2 * b, la, lb)", "(a * b[t, g, 0, e], la)"] {
+        let types =
+            if result.ends_with("lb)") { "lse: f32[t, g, r], other: f32[t, g, r]" } else { "lse: f32[t, g, r]" };
+        check(
+            &format!(
+                "kernel both(q[t, g = 2, r = 2, d = 32], k[s, g, d], v[s, g, e = 16], rows: i32[t, g, n = 3]) -> (o[t, g, r, e], {types}) {{
+                    let (a, la) = attend(q, k, v, s <= pos(t));
+                    let (b, lb) = attend(q, k, v, s / 8 in rows && s <= pos(t));
+                    {result}
+                }}"
+            ),
+            |_, at| if at % 5 == 4 { -1 } else { [0, 3, 1][at % 3] + 4 * (at as i64 / 3 % 2) },
+        );
+    }
+}

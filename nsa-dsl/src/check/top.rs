@@ -8,9 +8,6 @@ use crate::nearest::nearest;
 use crate::program::*;
 use crate::source::Span;
 
-/// Longest list that `top` may give.
-const MAX_COUNT: i64 = 4096;
-
 impl<'a> Checker<'a> {
     /// `top[axis](score, count, force = ..., among = ...)` under a name.
     pub(super) fn top(
@@ -34,10 +31,10 @@ impl<'a> Checker<'a> {
         let [score, count, force, among] = parts?;
         let (Some((score, score_span)), Some((count, count_span))) = (score, count) else { return Err(super::Failed) };
         let score = self.want(score, Kind::Float, "the score of `top`", score_span)?;
-        let number = self.arena.as_int(count.expr).filter(|n| (1..=MAX_COUNT).contains(n));
+        let number = self.arena.as_int(count.expr).filter(|n| (1..=LONGEST_LIST).contains(n));
         let Some(number) = number else {
             return self.error(
-                Diagnostic::new(count_span, format!("the count of `top` is a constant from 1 to {MAX_COUNT}"))
+                Diagnostic::new(count_span, format!("the count of `top` is a constant from 1 to {LONGEST_LIST}"))
                     .label(match self.arena.as_int(count.expr) {
                         Some(n) => format!("this is {n}"),
                         None => "this is not known when compiling".to_string(),

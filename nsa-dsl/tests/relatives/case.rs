@@ -106,12 +106,17 @@ impl Case {
     }
 }
 
-/// Evaluates an example and compares all of its results.
+/// Evaluates an example with the usual heads and widths and compares all of its results.
 pub fn run(example: &str, sizes: &[(&str, i64)], inputs: Inputs, expected: &[(&str, &[f64])]) {
+    let usual = [("g", G), ("r", R), ("d", D), ("e", E)].map(|(name, n)| (name, n as i64));
+    run_with(example, &[&usual, sizes].concat(), inputs, expected);
+}
+
+/// Evaluates an example and compares all of its results.
+pub fn run_with(example: &str, sizes: &[(&str, i64)], inputs: Inputs, expected: &[(&str, &[f64])]) {
     let path = format!("{}/../examples/{example}.nsa", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-    let widths = [("g", G), ("r", R), ("d", D), ("e", E)].map(|(name, n)| (name, n as i64));
-    let settings = widths.iter().chain(sizes).fold(Settings::default(), |s, &(name, n)| s.set(name, n));
+    let settings = sizes.iter().fold(Settings::default(), |s, &(name, n)| s.set(name, n));
     let program = compile_source(example, &text, &settings).unwrap_or_else(|errors| panic!("{errors}"));
     let outputs = evaluate(&program, &inputs).unwrap_or_else(|error| panic!("{example}: {error}"));
     assert_eq!(program.results.len(), expected.len());

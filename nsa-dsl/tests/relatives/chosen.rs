@@ -1,6 +1,7 @@
 //! Relatives that choose their keys themselves.
 
-use super::case::{Case, D, G, LENGTHS, R, Row, best};
+use super::case::{Case, D, G, LENGTHS, R, Row, best, run_with};
+use nsa_dsl::Inputs;
 
 /// A channel of the keys of a block, over the keys there are.
 fn channel(case: &Case, g: usize, c: usize, block: usize, size: usize) -> Vec<f64> {
@@ -125,5 +126,46 @@ fn h2o() {
         }
         let sizes = [("HEAVY", heavy as i64), ("RECENT", recent as i64)];
         case.check("h2o", &sizes, |inputs| inputs.real("heat", heat.clone()), &[("o", &o), ("warmer", &warmer)]);
+    }
+}
+
+/// An indexer with heads of its own chooses the keys; the attention is multi-head latent attention.
+#[test]
+fn dsa() {
+    for (queries, keys) in LENGTHS {
+        let mut case = Case::new(queries, keys);
+        let (heads, c, p, width, h, i, n) = (3, 4, 2, 7.0_f64, 3, 4, 6);
+        let mut normals = |count: usize| case.random.normals(count, 1.0);
+        let (q, rotary_q) = (normals(queries * heads * c), normals(queries * heads * p));
+        let (latent, rotary_k) = (normals(keys * c), normals(keys * p));
+        let (index_q, index_k, a) = (normals(queries * h * i), normals(keys * i), normals(queries * h));
+        let dot = |a: &[f64], row: usize, b: &[f64], s: usize, n: usize| -> f64 {
+            a[row * n..][..n].iter().zip(&b[s * n..][..n]).map(|(x, y)| x * y).sum()
+        };
+        let mut o = vec![];
+        for t in 0..queries {
+            let pos = t + keys.saturating_sub(queries);
+            let fit = |s| (t * h..(t + 1) * h).map(|row| a[row] * dot(&index_q, row, &index_k, s, i).max(0.0)).sum();
+            let chosen = best(&(0..keys).map(fit).collect::<Vec<f64>>(), n, |_| false, |s| s <= pos);
+            for row in t * heads..(t + 1) * heads {
+                let score = |s| (dot(&q, row, &latent, s, c) + dot(&rotary_q, row, &rotary_k, s, p)) / width.sqrt();
+                let (weights, _) = case.softmax(|s| chosen.contains(&s).then(|| score(s)));
+                o.extend((0..c).map(|i| weights.iter().enumerate().map(|(s, w)| w * latent[s * c + i]).sum::<f64>()));
+            }
+        }
+        let reals = [
+            ("q", q),
+            ("rotary_q", rotary_q),
+            ("latent", latent),
+            ("rotary_k", rotary_k),
+            ("index_q", index_q),
+            ("index_k", index_k),
+            ("a", a),
+        ];
+        let inputs = Inputs::new().length("t", queries).length("s", keys);
+        let inputs = reals.into_iter().fold(inputs, |inputs, (name, values)| inputs.real(name, values));
+        let sizes = [("r", heads), ("c", c), ("p", p), ("WIDTH", width as usize), ("h", h), ("i", i), ("N", n)];
+        let sizes = sizes.map(|(name, n)| (name, n as i64));
+        run_with("dsa", &sizes, inputs, &[("o", &o)]);
     }
 }

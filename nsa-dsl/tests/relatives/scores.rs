@@ -1,6 +1,6 @@
 //! Relatives that change scores, or see keys by position alone.
 
-use super::case::{Case, D, E, G, LENGTHS, R, run};
+use super::case::{Case, D, E, G, LENGTHS, R, run, run_with};
 use nsa_dsl::Inputs;
 
 fn causal(pos: usize, s: usize) -> bool {
@@ -165,19 +165,9 @@ fn mla() {
                 lse.push(own);
             }
         }
-        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/mla.nsa")).expect("mla");
         let sizes = [("r", heads as i64), ("c", c as i64), ("p", p as i64), ("WIDTH", width as i64)];
-        let settings = sizes.iter().fold(nsa_dsl::Settings::default(), |s, &(name, n)| s.set(name, n));
-        let program = nsa_dsl::compile_source("mla", &text, &settings).unwrap_or_else(|errors| panic!("{errors}"));
         let inputs =
             Inputs::new().real("q", q).real("rotary_q", rotary_q).real("latent", latent).real("rotary_k", rotary_k);
-        let outputs = nsa_dsl::evaluate(&program, &inputs.length("t", queries).length("s", keys)).expect("runs");
-        for (name, theirs) in [("o", &o), ("lse", &lse)] {
-            let ours = outputs.get(name).expect("a result").real();
-            assert_eq!(ours.len(), theirs.len());
-            for (a, b) in ours.iter().zip(theirs) {
-                assert!(a == b || (a - b).abs() <= 1e-11 * (1.0 + b.abs()), "{name} is {a}, not {b}");
-            }
-        }
+        run_with("mla", &sizes, inputs.length("t", queries).length("s", keys), &[("o", &o), ("lse", &lse)]);
     }
 }

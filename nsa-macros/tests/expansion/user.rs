@@ -25,12 +25,13 @@ impl Crate {
         let folder = std::env::temp_dir().join(format!("nsa-{name}-{}", std::process::id()));
         std::fs::create_dir_all(folder.join("src")).expect("a folder for temporary files");
         std::fs::create_dir_all(folder.join("programs")).expect("a folder");
-        // The same profiles and versions, so that what the workspace has built is built for this crate as well.
+        // The macro's profile and all versions, so that the compiler that the workspace has built is this crate's as well.
         let root = std::fs::read_to_string(workspace.join("Cargo.toml")).expect("the workspace's manifest");
-        let profiles = root.find("[profile").map_or("", |at| &root[at..]);
+        let profile = root.find("[profile.dev.build-override]").map_or("", |at| &root[at..]);
+        let profile = profile.split_inclusive("\n[").next().unwrap_or_default().trim_end_matches('[');
         let manifest = format!(
             "[package]\nname = \"user-{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
-             [dependencies]\nnsa = {{ package = \"nsa-kernels\", path = {:?} }}\n\n[workspace]\n\n{profiles}",
+             [dependencies]\nnsa = {{ package = \"nsa-kernels\", path = {:?} }}\n\n[workspace]\n\n{profile}",
             workspace.join("runtime")
         );
         let it = Crate { folder };

@@ -50,7 +50,7 @@ pub(super) struct Scratch {
     pub tiles: Vec<u64>,
     /// Per stage: `f32[row combination][column mod width]`.
     pub stages: Vec<u64>,
-    /// Per list: `u64[row combination][count]` keys, then `i32[count]` to sort them in.
+    /// Per list: `u64[row combination][count]` keys.
     pub lists: Vec<u64>,
     /// Per variable that stores may turn: `f32[padded_rows][columns]`.
     pub turned: Vec<u64>,
@@ -184,7 +184,6 @@ impl Scratch {
         for list in &kernel.lists {
             let combinations: u64 = list.rows.iter().map(|s| u64::from(s.count)).product();
             let at = self.take(combinations * u64::from(list.count), 8);
-            self.take(u64::from(list.count), 4);
             self.lists.push(at);
         }
         for variable in &kernel.variables {
@@ -252,13 +251,6 @@ impl Scratch {
     /// Whether what is placed there is a block's own.
     pub fn is_own(&self, base: u64) -> bool {
         self.batch.as_ref().is_some_and(|batch| base < batch.own)
-    }
-
-    /// Where a list's scratch for sorting begins.
-    pub fn list_order(&self, kernel: &Kernel, list: usize) -> u64 {
-        let state = &kernel.lists[list];
-        let combinations: u64 = state.rows.iter().map(|s| u64::from(s.count)).product();
-        (self.lists[list] + combinations * u64::from(state.count) * 8).next_multiple_of(64)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Stages, and the lists of best values that are built from them.
 //!
-//! A list is kept as 64-bit keys in descending order: the score's bits in an order-preserving form above the complement of
-//! the index, so that among equal scores the lowest index wins; forced values have all ones above. 0 is an empty place.
+//! A list is kept as a heap of 64-bit keys, the least on top: the score's bits in an order-preserving form above the complement
+//! of the index, so that among equal scores the lowest index wins; forced values have all ones above. 0 is an empty place.
 
 use super::EmitError;
 use super::element::Rows;
@@ -210,31 +210,65 @@ impl<'c> Lower<'_, 'c> {
         e.or(high, e.zero_extend(e.xor(index, e.i32(-1)), i64_type))
     }
 
-    /// Moves a key into its place in a descending list and drops the last one.
+    /// Puts a key in the place of a list's least one, if it is larger.
     fn insert_key(&self, list: Value<'c>, count: i64, key: Value<'c>) {
         let e = self.e;
+        let least = e.load(e.i64_type().into(), list, 8);
+        let better = e.begin_if(e.icmp(IntPredicate::UGT, key, least));
+        self.sift(list, (e.i64(0), e.i64(count)), key, IntPredicate::ULT);
+        e.end_if(better, &[]);
+    }
+
+    /// Puts a key into a heap of `count` keys whose place `free` is free: those below it that come `first` move up until it fits.
+    fn sift(&self, heap: Value<'c>, (free, count): (Value<'c>, Value<'c>), key: Value<'c>, first: IntPredicate) {
+        let e = self.e;
         let i64_type = e.i64_type().into();
-        let place = |at: Value<'c>| e.offset(list, e.mul(at, e.i64(8)));
-        let last = e.load(i64_type, place(e.i64(count - 1)), 8);
-        let better = e.begin_if(e.icmp(IntPredicate::UGT, key, last));
+        let place = |at: Value<'c>| e.offset(heap, e.mul(at, e.i64(8)));
         let before = e.current_block();
-        let (test, compare, shift, done) = (e.block("place"), e.block("compare"), e.block("shift"), e.block("placed"));
+        let (test, choose, lift, done) = (e.block("sift"), e.block("choose"), e.block("lift"), e.block("sifted"));
         e.branch(test);
         e.position(test);
-        let at = e.phi(e.i64(count - 1), before);
+        let at = e.phi(free, before);
         let here = at.as_basic_value();
-        e.branch_if(e.icmp(IntPredicate::SGT, here, e.i64(0)), compare, done);
-        e.position(compare);
-        let previous = e.sub(here, e.i64(1));
-        let neighbour = e.load(i64_type, place(previous), 8);
-        e.branch_if(e.icmp(IntPredicate::UGT, key, neighbour), shift, done);
-        e.position(shift);
-        e.store(neighbour, place(here), 8);
-        at.add_incoming(&[(&previous, shift)]);
+        let left = e.add(e.mul(here, e.i64(2)), e.i64(1));
+        e.branch_if(e.icmp(IntPredicate::SLT, left, count), choose, done);
+        e.position(choose);
+        // Where there is no right one, it is the left one again.
+        let right = e.imin(e.add(left, e.i64(1)), e.sub(count, e.i64(1)));
+        let (on_left, on_right) = (e.load(i64_type, place(left), 8), e.load(i64_type, place(right), 8));
+        let is_right = e.icmp(first, on_right, on_left);
+        let (below, moved) = (e.select(is_right, right, left), e.select(is_right, on_right, on_left));
+        e.branch_if(e.icmp(first, moved, key), lift, done);
+        e.position(lift);
+        e.store(moved, place(here), 8);
+        at.add_incoming(&[(&below, lift)]);
         e.branch(test);
         e.position(done);
         e.store(key, place(here), 8);
-        e.end_if(better, &[]);
+    }
+
+    /// Turns a list's keys into its values, ascending. Unsigned, so that the -1 of empty places goes last.
+    fn sort_values(&self, list: Value<'c>, count: i64) {
+        let e = self.e;
+        let i64_type = e.i64_type().into();
+        let place = |at: Value<'c>| e.offset(list, e.mul(at, e.i64(8)));
+        let entries = e.begin_loop(e.i64(0), e.i64(count), 1, &[]);
+        let key = e.load(i64_type, place(entries.index), 8);
+        let empty = e.icmp(IntPredicate::EQ, key, e.i64(0));
+        let value = e.select(empty, e.i32(-1), e.xor(e.to_i32(key), e.i32(-1)));
+        e.store(e.zero_extend(value, i64_type), place(entries.index), 8);
+        e.end_loop(entries, &[]);
+        // Heapsort: the largest of what remains goes to its end.
+        let halves = e.begin_loop(e.i64(0), e.i64(count / 2), 1, &[]);
+        let free = e.sub(e.i64(count / 2 - 1), halves.index);
+        self.sift(list, (free, e.i64(count)), e.load(i64_type, place(free), 8), IntPredicate::UGT);
+        e.end_loop(halves, &[]);
+        let ends = e.begin_loop(e.i64(0), e.i64(count - 1), 1, &[]);
+        let end = e.sub(e.i64(count - 1), ends.index);
+        let last = e.load(i64_type, place(end), 8);
+        e.store(e.load(i64_type, list, 8), place(end), 8);
+        self.sift(list, (e.i64(0), end), last, IntPredicate::UGT);
+        e.end_loop(ends, &[]);
     }
 
     /// Writes finished lists, ascending, padded with -1.
@@ -248,36 +282,11 @@ impl<'c> Lower<'_, 'c> {
             return Err(EmitError::Plan(format!("{buffer} has {} axes", view.axes.len())));
         }
         let count = i64::from(state.count);
-        let order = self.scratch.list_order(self.kernel, number);
-        let i32_type = e.i32_type().into();
         let open = e.begin_loop(e.i64(0), e.i64(self.combinations(number).into()), 1, &[]);
         let row = self.row_of(number, open.index);
         let inside = e.begin_if(self.row_inside(row));
-        let keys = e.mul(open.index, e.i64(count));
-
-        // Insertion sort of the indices; unsigned, so that the -1 of empty places goes last.
-        let entries = e.begin_loop(e.i64(0), e.i64(count), 1, &[]);
-        let key = e.load(e.i64_type().into(), self.at(self.scratch.lists[number], e.add(keys, entries.index), 8), 8);
-        let empty = e.icmp(IntPredicate::EQ, key, e.i64(0));
-        let value = e.select(empty, e.i32(-1), e.xor(e.to_i32(key), e.i32(-1)));
-        let before = e.current_block();
-        let (test, compare, shift, done) = (e.block("place"), e.block("compare"), e.block("shift"), e.block("placed"));
-        e.branch(test);
-        e.position(test);
-        let at = e.phi(entries.index, before);
-        let here = at.as_basic_value();
-        e.branch_if(e.icmp(IntPredicate::SGT, here, e.i64(0)), compare, done);
-        e.position(compare);
-        let previous = e.sub(here, e.i64(1));
-        let neighbour = e.load(i32_type, self.at(order, previous, 4), 4);
-        e.branch_if(e.icmp(IntPredicate::ULT, value, neighbour), shift, done);
-        e.position(shift);
-        e.store(neighbour, self.at(order, here, 4), 4);
-        at.add_incoming(&[(&previous, shift)]);
-        e.branch(test);
-        e.position(done);
-        e.store(value, self.at(order, here, 4), 4);
-        e.end_loop(entries, &[]);
+        let keys = self.at(self.scratch.lists[number], e.mul(open.index, e.i64(count)), 8);
+        self.sort_values(keys, count);
 
         let element = self.element(1, Rows::One(row), None);
         let mut evaluator = Evaluator::new(e, self.plan, self.facts, &element);
@@ -285,7 +294,7 @@ impl<'c> Lower<'_, 'c> {
         place.push(e.i32(0));
         let target = self.address(&view, &place);
         let copy = e.begin_loop(e.i64(0), e.i64(count), 1, &[]);
-        let value = e.load(i32_type, self.at(order, copy.index, 4), 4);
+        let value = e.to_i32(e.load(e.i64_type().into(), e.offset(keys, e.mul(copy.index, e.i64(8))), 8));
         let stored = store_type(e, &element, view.dtype, value);
         let bytes = view.dtype.bytes() as i64;
         e.store(stored, e.offset(target, e.mul(copy.index, e.i64(bytes))), bytes as u32);

@@ -48,7 +48,11 @@ impl<'c> Emitter<'c> {
     }
     /// The value of the lane whose number differs by exclusive or with `mask`.
     pub(super) fn shuffle_xor(&self, x: Value<'c>, mask: u32) -> Result<Value<'c>, EmitError> {
-        self.shuffle_lanes("bfly", x, self.i32(mask as i32))
+        self.shuffle_by(x, self.i32(mask as i32))
+    }
+    /// The same with a mask that all lanes have in common.
+    pub(super) fn shuffle_by(&self, x: Value<'c>, mask: Value<'c>) -> Result<Value<'c>, EmitError> {
+        self.shuffle_lanes("bfly", x, mask)
     }
     /// The value of lane `from`.
     pub(super) fn shuffle_from(&self, x: Value<'c>, from: Value<'c>) -> Result<Value<'c>, EmitError> {

@@ -264,6 +264,55 @@ impl<'a, 'c> Block<'a, 'c> {
         Ok(keys)
     }
 
+    /// Sorts a list in shared memory by the same network, smallest first. Element `32 n + lane` is key `n` of a lane: distances of
+    /// 32 and more are between keys of one lane.
+    fn sort_shared(&self, keys: SharedKeys, combination: Value<'c>) -> Result<(), EmitError> {
+        let e = self.source.e;
+        let wide = e.i64_type().into();
+        let lane_bits = WARP.ilog2() as i32;
+        let bits = lane_bits + keys.keys.ilog2() as i32;
+        let one = e.i32(1);
+        let lacks = |number: Value<'c>, bit: Value<'c>| {
+            e.icmp(IntPredicate::EQ, e.and(number, e.shift_left(one, bit)), e.i32(0))
+        };
+        let element = |key: Value<'c>| e.add(e.shift_left(key, e.i32(lane_bits)), self.thread.lane);
+        // Runs of 2^size elements are sorted, every other one downwards.
+        let sizes = e.begin_loop(one, e.i32(bits + 1), 1, &[]);
+        let size = sizes.index;
+
+        let within = e.begin_loop(e.i32(0), e.imax(e.sub(size, e.i32(lane_bits)), e.i32(0)), 1, &[]);
+        // Of key numbers: the pair's lower one lacks this bit.
+        let bit = e.sub(e.sub(size, e.i32(lane_bits + 1)), within.index);
+        let pairs = e.begin_loop(e.i32(0), e.i32(keys.keys as i32 / 2), 1, &[]);
+        let below = e.and(pairs.index, e.sub(e.shift_left(one, bit), one));
+        let lower = e.add(e.shift_left(e.sub(pairs.index, below), one), below);
+        let upper = e.add(lower, e.shift_left(one, bit));
+        let places = [lower, upper].map(|key| self.key_address(keys, combination, key));
+        let [a, b] = places.map(|place| e.load(wide, place, 8));
+        let (least, most) = (self.pick(IntPredicate::ULT, a, b), self.pick(IntPredicate::UGT, a, b));
+        let upwards = lacks(element(lower), size);
+        e.store(e.select(upwards, least, most), places[0], 8);
+        e.store(e.select(upwards, most, least), places[1], 8);
+        e.end_loop(pairs, &[]);
+        e.end_loop(within, &[]);
+
+        let across = e.begin_loop(e.i32(0), e.imin(size, e.i32(lane_bits)), 1, &[]);
+        let bit = e.sub(e.sub(e.imin(size, e.i32(lane_bits)), one), across.index);
+        let all = e.begin_loop(e.i32(0), e.i32(keys.keys as i32), 1, &[]);
+        let place = self.key_address(keys, combination, all.index);
+        let mine = e.load(wide, place, 8);
+        let other = e.shuffle_by(mine, e.shift_left(one, bit))?;
+        let (least, most) = (self.pick(IntPredicate::ULT, mine, other), self.pick(IntPredicate::UGT, mine, other));
+        let number = element(all.index);
+        let wants_least = e.icmp(IntPredicate::EQ, lacks(number, bit), lacks(number, size));
+        e.store(e.select(wants_least, least, most), place, 8);
+        e.end_loop(all, &[]);
+        e.end_loop(across, &[]);
+
+        e.end_loop(sizes, &[]);
+        Ok(())
+    }
+
     /// Emits [`crate::plan::Statement::StoreList`].
     pub fn store_list(&self, list: u32, buffer: TensorName, index: &[Id]) -> Result<(), EmitError> {
         let e = self.source.e;
@@ -275,29 +324,44 @@ impl<'a, 'c> Block<'a, 'c> {
         let missing = || EmitError::Plan(format!("there is no list {list}"));
         let state = self.source.kernel.lists.get(list as usize).ok_or_else(missing)?;
         self.each_list(list, &mut |cells, row| {
-            let none = e.i32(-1);
-            let mut found = vec![];
-            for number in 0..state.keys_per_lane() {
-                let key = self.key_at(&cells, number);
-                let element = e.add(self.thread.lane, e.i32((number * WARP) as i32));
+            // An index, or -1: as an unsigned number it comes last.
+            let value_of = |key, number: Value<'c>| {
+                let element = e.add(self.thread.lane, e.shift_left(number, e.i32(WARP.ilog2() as i32)));
                 let counts = self.less(element, e.i32(state.count as i32));
                 let counts = e.and(counts, e.icmp(IntPredicate::NE, key, e.i64(0)));
-                let value = e.xor(e.truncate(key, e.i32_type().into()), none);
-                // As an unsigned number -1 comes last.
-                found.push(e.select(counts, value, none));
-            }
-            let sorted = self.sort(found, IntPredicate::ULT)?;
+                e.select(counts, e.xor(e.truncate(key, e.i32_type().into()), e.i32(-1)), e.i32(-1))
+            };
             let place = self.place().with_rows(&state.rows, &row.axes);
             let mut elements = e.i64(0);
             for (value, stride) in place.values(index)?.into_iter().zip(&view.strides) {
                 elements = e.add(elements, e.mul(e.to_i64(value), *stride));
             }
             let start = e.offset(view.pointer, e.mul(elements, e.i64(4)));
-            for (number, value) in sorted.into_iter().enumerate() {
-                let element = e.add(self.thread.lane, e.i32((number as u32 * WARP) as i32));
+            let store = |value, number: Value<'c>| {
+                let element = e.add(self.thread.lane, e.shift_left(number, e.i32(WARP.ilog2() as i32)));
                 let inside = e.begin_if(self.less(element, e.i32(state.count as i32)));
                 e.store(value, e.offset_u32(start, e.shift_left(element, e.i32(2))), 4);
                 e.end_if(inside, &[]);
+            };
+            match cells {
+                Cells::Registers(_) => {
+                    let numbers = (0..state.keys_per_lane()).map(|number| e.i32(number as i32));
+                    let numbers: Vec<_> = numbers.collect();
+                    let found = numbers.iter().zip(0..).map(|(at, number)| value_of(self.key_at(&cells, number), *at));
+                    let sorted = self.sort(found.collect(), IntPredicate::ULT)?;
+                    sorted.into_iter().zip(numbers).for_each(|(value, number)| store(value, number));
+                }
+                Cells::Shared(keys, combination) => {
+                    let each = |body: &dyn Fn(Value<'c>, Value<'c>)| {
+                        let open = e.begin_loop(e.i32(0), e.i32(keys.keys as i32), 1, &[]);
+                        body(open.index, self.key_address(keys, combination, open.index));
+                        e.end_loop(open, &[]);
+                    };
+                    let wide = e.i64_type().into();
+                    each(&|number, at| e.store(e.zero_extend(value_of(e.load(wide, at, 8), number), wide), at, 8));
+                    self.sort_shared(keys, combination)?;
+                    each(&|number, at| store(e.truncate(e.load(wide, at, 8), e.i32_type().into()), number));
+                }
             }
             Ok(())
         })

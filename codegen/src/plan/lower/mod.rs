@@ -9,8 +9,6 @@ mod contract;
 mod folds;
 mod top;
 
-pub(super) use top::LONGEST;
-
 use super::arena::Arena;
 use super::domain::Corners;
 use super::*;

@@ -8,6 +8,7 @@
 use super::*;
 use crate::plan::domain::Domain;
 use crate::plan::split::cut;
+use nsa_dsl::program::LONGEST_LIST;
 
 /// What a score reads through a stage.
 struct Staged {
@@ -29,17 +30,14 @@ const LANES: i64 = 32;
 /// Chunks of a walked axis are a multiple of this long: of every tile.
 const CHUNK_OF: i64 = 64;
 
-/// Longest list. A warp of a GPU sorts it with 16 entries per lane, in registers; longer ones would not fit beside the rest.
-pub(in crate::plan) const LONGEST: i64 = 512;
-
 impl Lower<'_> {
     /// Lowers a list and its store. `rows` are the row axes of the list's tensor.
     pub(in crate::plan) fn top(&mut self, top: Id, buffer: TensorName, index: Vec<Id>, rows: Vec<Span>) -> Lowered<()> {
         let Term::Top([count, domain, score, force]) = self.arena[top].clone() else {
             return Err(Untileable("a list that is not a top".into()));
         };
-        let count = self.arena.as_int(count).filter(|n| (1..=LONGEST).contains(n));
-        let count = count.ok_or_else(|| Untileable(format!("a list longer than {LONGEST}")))? as u32;
+        let count = self.arena.as_int(count).filter(|n| (1..=LONGEST_LIST).contains(n));
+        let count = count.ok_or_else(|| Untileable(format!("a list longer than {LONGEST_LIST}")))? as u32;
         let parts =
             Domain::read(self.arena, domain).ok_or_else(|| Untileable("the best of two lists of blocks".into()))?;
         let list = self.lists.len() as u32;
