@@ -445,3 +445,36 @@ fn gpu(target: Target) -> nvptx::Target {
 pub fn cpu(target: Target) -> llvm::Machine {
     if target == Target::Aarch64 { llvm::Machine::Aarch64 } else { llvm::Machine::X86_64 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::{A100, H200};
+
+    /// What was costed for some sizes costs the same when it is asked for again; other sizes and machines cost something else.
+    #[test]
+    fn costs_of_any_lengths_on_any_machine() {
+        let source = include_str!("../../examples/nsa.nsa");
+        let program = nsa_dsl::compile_source("nsa", source, &nsa_dsl::Settings::default()).unwrap();
+        let lowered = lower(&program, Target::Sm90a, &Options::default()).unwrap();
+        for variant in &lowered.variants {
+            let cost = |machine, batch: &[BTreeMap<String, i64>]| variant.cost(&program, machine, batch).unwrap();
+            let again = cost(lowered.machine, std::slice::from_ref(&variant.sizes));
+            assert_eq!(again, variant.candidate.cost, "{}", variant.label);
+            let slower = cost(&A100, std::slice::from_ref(&variant.sizes));
+            assert!(slower.seconds() > again.seconds(), "{} on an A100", variant.label);
+        }
+        let general = lowered.variants.last().unwrap();
+        let of = |t: i64, s: i64| BTreeMap::from([("t".to_string(), t), ("s".to_string(), s)]);
+        let cost = |batch: &[BTreeMap<String, i64>]| general.cost(&program, &H200, batch).unwrap();
+        let (one, three) = (cost(&[of(4096, 4096)]), cost(&[of(4096, 4096), of(0, 0), of(4096, 4096), of(4096, 4096)]));
+        for (one, three) in one.kernels.iter().zip(&three.kernels) {
+            assert!((three.memory / one.memory - 3.0).abs() < 1e-9 && (three.blocks / one.blocks - 3.0).abs() < 1e-9);
+            assert_eq!(three.launches, one.launches, "a batch is one launch");
+        }
+        assert!(three.seconds() < 3.0 * one.seconds() && three.seconds() > one.seconds());
+        assert_eq!(cost(&[of(0, 0)]).seconds(), 0.0);
+        let unknown = general.cost(&program, &H200, &[BTreeMap::from([("x".to_string(), 1)])]);
+        assert!(unknown.unwrap_err().to_string().contains("there is no axis `x`"));
+    }
+}

@@ -217,13 +217,16 @@ fn head(picture: &mut Picture, way: &Way, sizes: &Sizes, kernel: &Kernel, number
     }
     let held = limits(way.lowered.target).and_then(|limits| held(way, number, limits));
     if let Some(Held { takes, spilled, blocks, .. }) = held {
-        let many = if blocks == 1 { "1 block".to_string() } else { format!("{blocks} blocks") };
+        let many = match (spilled, blocks) {
+            (None, _) => format!("at most {blocks}"),
+            (Some(_), 1) => "1 block".to_string(),
+            (Some(_), _) => format!("{blocks} blocks"),
+        };
         let shared = match takes.shared {
             0 => String::new(),
             shared => format!(", {:.0} KB shared", f64::from(shared) / 1024.0),
         };
-        let most = if spilled.is_none() { "at most " } else { "" };
-        text += &format!("; {most}{many} per SM{shared}");
+        text += &format!("; {many} per SM{shared}");
     }
     picture.text(x + PAD, y + 44.0, fit(&text, KERNEL - 2.0 * PAD, 12.0, Face::Regular), 12.0, Face::Regular, MUTED);
 }
