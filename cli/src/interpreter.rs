@@ -48,6 +48,19 @@ pub fn target(device: &str) -> Result<Option<Target>, Failure> {
     Ok(Some(target))
 }
 
+/// Bytes that the interpreter takes for one of a buffer: itself, whether it was written, and who accessed its word.
+pub const BYTES: usize = 14;
+
+/// That a name is no device's, with those that are the interpreter besides the runtime's.
+pub fn unknown(error: nsa::Error) -> Failure {
+    match error {
+        nsa::Error::DeviceName(_) => {
+            format!("{error}, or vm, vm:sm_80 and vm:sm_90a, the interpreter of GPU code").into()
+        }
+        other => other.into(),
+    }
+}
+
 fn script(plan: &Plan) -> Result<Script, Failure> {
     plan.script().ok_or_else(|| "the plan is not one for the interpreter".to_string().into())
 }

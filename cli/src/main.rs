@@ -8,6 +8,7 @@
 mod commands;
 mod demo;
 mod explain;
+mod extents;
 mod failure;
 mod fills;
 mod interpreter;
@@ -15,8 +16,10 @@ mod layout;
 mod loading;
 mod picture;
 mod program;
+mod reading;
 mod reference;
 mod roofline;
+mod settings;
 mod sparsity;
 mod text;
 
@@ -47,8 +50,27 @@ enum Which {
     Doctor(doctor::Arguments),
 }
 
+impl Which {
+    /// Whether the output is data, errors included.
+    fn json(&self) -> bool {
+        match self {
+            Which::Check(arguments) => arguments.json,
+            Which::Explain(arguments) => arguments.json,
+            Which::Draw(arguments) => arguments.json,
+            Which::Run(arguments) => arguments.json,
+            Which::Bench(arguments) => arguments.json,
+            Which::Vm(arguments) => arguments.json,
+            Which::Demo(arguments) => arguments.json,
+            Which::Doctor(arguments) => arguments.json,
+            Which::Ptx(_) | Which::Lower(_) | Which::Build(_) => false,
+        }
+    }
+}
+
 fn main() -> ExitCode {
-    let result = match Command::parse().command {
+    let command = Command::parse().command;
+    let json = command.json();
+    let result = match command {
         Which::Check(arguments) => check::run(&arguments),
         Which::Ptx(arguments) => ptx::run(&arguments),
         Which::Lower(arguments) => lower::run(&arguments),
@@ -64,7 +86,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            failure.report();
+            failure.report(json);
             ExitCode::FAILURE
         }
     }

@@ -1,27 +1,28 @@
 //! The program that a command is about, with what the user changed in it.
 
-use crate::failure::{Failure, at};
+use crate::failure::Failure;
+use crate::reading::read;
+use crate::settings::{self, Lengths};
 use clap::Args;
 use nsa_artifact::Target;
 use nsa_codegen::Options;
-use nsa_dsl::program::{DType, Extent};
-use nsa_dsl::{Constant, Program, Settings};
-use std::collections::BTreeMap;
+use nsa_dsl::program::DType;
+use nsa_dsl::{Program, Settings};
 use std::path::PathBuf;
 
 /// Arguments of every command that takes a program.
 #[derive(Args, Clone)]
 pub struct Source {
-    /// The program, a .nsa file.
+    /// The program, a .nsa file; - for the standard input.
     pub file: PathBuf,
-    /// Another value for a constant, or the length of a run-time axis.
+    /// Another value for a constant, or the length of a run-time axis; t=1,0,5 for a packed batch of three sequences.
     #[arg(long, value_name = "NAME=VALUE", num_args = 1..)]
     set: Vec<String>,
     /// The element type: bf16, f16 or f32.
     #[arg(long, value_name = "TYPE")]
     element: Option<String>,
-    /// Switch an optimiser rule off.
-    #[arg(long, value_name = "RULE", num_args = 1..)]
+    /// Switch a law of the optimiser off.
+    #[arg(long, value_name = "LAW", num_args = 1..)]
     without: Vec<String>,
 }
 
@@ -29,48 +30,36 @@ pub struct Source {
 pub struct Chosen {
     /// The program.
     pub program: Program,
+    /// What errors call its file.
+    pub name: String,
     /// Its text.
     pub text: String,
-    /// Lengths of run-time axes.
-    pub sizes: BTreeMap<String, usize>,
+    /// Lengths of run-time axes, as many for each: one for each sequence.
+    pub lengths: Lengths,
     without: Vec<String>,
 }
 
 impl Source {
     /// Reads and checks the program.
     pub fn load(&self) -> Result<Chosen, Failure> {
-        let text = std::fs::read_to_string(&self.file).map_err(at(&self.file))?;
-        let name = self.file.display().to_string();
+        let (name, text) = read(&self.file)?;
         let mut settings = Settings::default();
         if let Some(element) = &self.element {
             let dtype = [DType::Bf16, DType::F16, DType::F32].into_iter().find(|t| t.name() == element);
             settings.element = Some(dtype.ok_or(format!("`{element}` is no element type: bf16, f16 and f32 are"))?);
         }
-        // A name is a run-time axis if the unchanged program has one of that name; otherwise it must be a constant. A program that
-        // needs settings to be correct at all has its names taken as constants.
-        let plain = nsa_dsl::compile_source(&name, &text, &settings).ok();
-        let runtime =
-            |name: &str| plain.iter().flat_map(|p| &p.axes).any(|a| a.name == name && a.extent == Extent::Runtime);
-        let mut sizes = BTreeMap::new();
-        for setting in &self.set {
-            let (name, value) = setting.split_once('=').ok_or(format!("--set {setting}: expected NAME=VALUE"))?;
-            let wrong = || format!("--set {setting}: `{value}` is no number");
-            if runtime(name) {
-                sizes.insert(name.to_string(), value.parse().map_err(|_| wrong())?);
-            } else {
-                let constant = value.parse().map(Constant::Int).or_else(|_| value.parse().map(Constant::Float));
-                settings.constants.push((name.to_string(), constant.map_err(|_| wrong())?));
-            }
-        }
-        let program = nsa_dsl::compile_source(&name, &text, &settings)?;
-        Ok(Chosen { program, text, sizes, without: self.without.clone() })
+        let (program, lengths) = settings::compile(&name, &text, settings, &self.set)?;
+        nsa_codegen::known_laws(&program, &self.without)?;
+        Ok(Chosen { program, name, text, lengths, without: self.without.clone() })
     }
 }
 
 impl Chosen {
-    /// Options to compile it for some targets, with the user's lengths as expected sizes.
+    /// Options to compile it for some targets, with the user's lengths, the longest of each batch, as expected sizes.
     pub fn options(&self, targets: Vec<Target>) -> Options {
-        let sizes = self.sizes.iter().map(|(axis, n)| (axis.clone(), i64::try_from(*n).unwrap_or(i64::MAX))).collect();
+        let longest = |list: &Vec<usize>| list.iter().copied().max().unwrap_or(0).max(1);
+        let size = |list: &Vec<usize>| i64::try_from(longest(list)).unwrap_or(i64::MAX);
+        let sizes = self.lengths.iter().map(|(axis, list)| (axis.clone(), size(list))).collect();
         Options { targets, sizes, without: self.without.clone(), ..Options::default() }
     }
 }

@@ -27,6 +27,13 @@ const AFFORDABLE: usize = 300_000_000;
 /// Rows that are compared otherwise.
 const ROWS: usize = 24;
 
+/// Bytes that comparing takes for an element of an argument or of a result, besides what a run takes: numbers in double precision, their
+/// places, and what is expected where.
+pub fn bytes(argument: bool) -> usize {
+    let number = size_of::<f64>() + size_of::<usize>();
+    if argument { number } else { number + size_of::<(usize, f64)>() }
+}
+
 /// Fills in what the evaluator expects of a case's inputs, if lists are chosen as in `stored`, and says what it thinks of those
 /// lists: where scores nearly tie, rounding decides, and everything that follows depends on it.
 pub fn expect(
@@ -160,30 +167,6 @@ fn rows_of(shape: &[usize], place: usize, rows: &[(usize, usize)], lengths: &[us
     }
     positions
 }
-
-/// Lengths of all run-time axes: those given, one sequence each, or the same packed batch for all of them.
-pub fn lengths(
-    program: &Program,
-    sizes: &BTreeMap<String, usize>,
-    packed: &[usize],
-) -> Result<BTreeMap<String, Vec<usize>>, Failure> {
-    let mut lengths = BTreeMap::new();
-    for axis in program.axes.iter().filter(|a| a.extent == Extent::Runtime) {
-        let list = match sizes.get(&axis.name) {
-            Some(_) if !packed.is_empty() => {
-                return Err(format!("axis `{}` is given by --set and by --lengths", axis.name).into());
-            }
-            Some(n) => vec![*n],
-            None if packed.is_empty() => vec![DEFAULT_LENGTH],
-            None => packed.to_vec(),
-        };
-        lengths.insert(axis.name.clone(), list);
-    }
-    Ok(lengths)
-}
-
-/// The length of run-time axes that nobody gave.
-const DEFAULT_LENGTH: usize = 1024;
 
 #[cfg(test)]
 mod tests {

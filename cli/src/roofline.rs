@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 pub struct Roofline {
     /// Seconds of one launch, by the rates of the machine.
     pub seconds: f64,
+    /// Those of them that launching the kernels takes by itself.
+    pub launching: f64,
     /// The machine, in words.
     pub machine: String,
 }
@@ -32,7 +34,8 @@ impl Roofline {
         let variant = loaded.lowered.variants.iter().find(|variant| variant.label == *label);
         let variant = variant.ok_or("the compiler left the plan's variant out".to_string())?;
         let cost = variant.cost(program, &machine, &sequences(lengths))?;
-        Ok(Roofline { seconds: cost.seconds(), machine: name })
+        let launching = cost.kernels.iter().map(|kernel| kernel.launches as f64 * machine.launch).sum();
+        Ok(Roofline { seconds: cost.seconds(), launching, machine: name })
     }
 }
 

@@ -239,5 +239,11 @@ fn tensors_come_from_files_and_go_to_files() {
     let short = Tensor::from_f64(nsa::DType::Bf16, &[24, 1, 32], []);
     write_tensors(&inputs, &Tensors::from([("v".to_string(), short)])).expect("written");
     let text = stderr(&words("run", &more));
-    assert!(text.contains("tensor `v`: it is bf16 [24, 1, 32], but must be bf16 [25, 1, 32]"), "{text}");
+    assert!(text.contains("--set says that `s` has the length 25, but `v` in"), "{text}");
+    assert!(text.contains("is bf16 [24, 1, 32] with the axes [s, g, e]"), "{text}");
+
+    let narrow = Tensor::from_f64(nsa::DType::Bf16, &[25, 1, 31], []);
+    write_tensors(&inputs, &Tensors::from([("v".to_string(), narrow)])).expect("written");
+    let text = stderr(&words("run", &more));
+    assert!(text.contains("tensor `v`: it is bf16 [25, 1, 31], but must be bf16 [25, 1, 32]"), "{text}");
 }

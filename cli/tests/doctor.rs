@@ -39,3 +39,10 @@ fn the_same_as_json() {
         assert!(state == "good" || finding["advice"].is_string(), "what is missing has something to do: {finding}");
     }
 }
+
+/// Why there is no cache is told, not guessed.
+#[test]
+fn a_cache_that_is_switched_off() {
+    let text = String::from_utf8(doctor(&[], "off").stdout).expect("text");
+    assert!(text.contains("NSA_CACHE=off switches it off") && !text.contains("home folder"), "{text}");
+}

@@ -206,5 +206,5 @@ fn heads_and_arguments_are_chosen() {
     assert_eq!(branches(&[&words[..], &given].concat())[0]["computed"], 4 * (8 * 9 / 2));
     let output = nsa(&[&["draw"], &words[..words.len() - 1], &["s=33"], &given].concat());
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(error.contains("`document`") && error.contains("[33]"), "{error}");
+    assert!(error.contains("`document`") && error.contains("[32]") && error.contains("length 33"), "{error}");
 }

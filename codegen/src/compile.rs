@@ -362,26 +362,29 @@ impl Best {
         considered: Vec<Considered>,
         sizes: BTreeMap<String, i64>,
     ) -> Variant {
-        let Best { candidate, planned: Planned { plan, untiled }, refused } = self;
+        let Best { candidate, planned: Planned { plan, untiled, .. }, refused } = self;
         Variant { label, when, candidate, plan, untiled, considered, refused, sizes }
     }
 }
 
-/// The first candidate of those with the fewest contractions that have no tiled form: such a kernel costs far more than the
-/// model's differences between candidates.
+/// The first candidate of those with the fewest contractions that have no tiled form, and of those with the fewest kernels that
+/// spill: such kernels cost far more than the model's differences between candidates.
 fn best<'a>(
     candidates: impl Iterator<Item = &'a Candidate>,
     program: &Program,
     tiling: &Tiling,
 ) -> Result<Best, PlanError> {
+    let faults = |planned: &Planned| (planned.untiled.len(), planned.crowded.len());
     let mut best: Option<Best> = None;
     let (mut failure, mut refused) = (None, vec![]);
     for candidate in candidates {
         match plan(&candidate.terms, program, tiling) {
-            Ok(planned) if best.as_ref().is_none_or(|b| planned.untiled.len() < b.planned.untiled.len()) => {
+            Ok(planned) if best.as_ref().is_none_or(|b| faults(&planned) < faults(&b.planned)) => {
                 if let Some(Best { candidate, planned, .. }) = best.take() {
-                    let each = planned.untiled.iter().map(|(kernel, why)| format!("{kernel} has no tiled form: {why}"));
-                    refused.push((candidate.stored(), each.collect::<Vec<_>>().join("; ")));
+                    let untiled =
+                        planned.untiled.iter().map(|(kernel, why)| format!("{kernel} has no tiled form: {why}"));
+                    let crowded = planned.crowded.iter().map(|(kernel, why)| format!("{kernel} spills: {why}"));
+                    refused.push((candidate.stored(), untiled.chain(crowded).collect::<Vec<_>>().join("; ")));
                 }
                 best = Some(Best { candidate: candidate.clone(), planned, refused: refused.clone() });
             }
@@ -393,6 +396,18 @@ fn best<'a>(
         }
     }
     best.ok_or_else(|| failure.unwrap_or(PlanError::NoCandidate))
+}
+
+/// Checks the names of laws that are to be left out.
+///
+/// # Errors
+/// A name that is no law's, with the nearest one that is.
+pub fn known_laws(program: &Program, without: &[String]) -> Result<(), CompileError> {
+    if without.is_empty() {
+        return Ok(());
+    }
+    let laws = term::rules::laws(&term::translate(program), without);
+    laws.map(drop).map_err(|error| CompileError::optimise(program, error))
 }
 
 /// The laws that lead from a program to a variant, definition by definition.

@@ -13,4 +13,6 @@ mod package;
 pub mod plan;
 pub mod term;
 
-pub use compile::{CompileError, Compiled, Lowered, Options, Variant, compile, derivation, llvm_text, lower};
+pub use compile::{
+    CompileError, Compiled, Lowered, Options, Variant, compile, derivation, known_laws, llvm_text, lower,
+};

@@ -14,6 +14,7 @@ mod error;
 mod execute;
 mod gpu;
 mod random;
+mod space;
 mod tensor;
 mod timing;
 
@@ -21,6 +22,7 @@ pub use case::Case;
 pub use error::{Difference, compare};
 pub use execute::{Memory, execute, intermediates};
 pub use random::{Fill, Random, fill};
+pub use space::{Demand, demand};
 pub use tensor::{Tensor, Tensors, parse_tensors, read_tensors, write_tensors};
 pub use timing::{Timing, time};
 
@@ -46,7 +48,24 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// The host's memory is too small.
+    #[error(
+        "{largest} is too large for this machine: {} of memory are needed in all, and {} are free; choose smaller lengths or widths",
+        gigabytes(.needed), gigabytes(.available)
+    )]
+    Space {
+        /// The largest tensor: what it is, its shape.
+        largest: String,
+        /// Bytes that are needed, of everything together.
+        needed: u128,
+        /// Bytes that there are.
+        available: u128,
+    },
     /// The GPU driver failed.
     #[error("CUDA: {0}")]
     Cuda(#[from] nsa::cudarc::driver::DriverError),
+}
+
+fn gigabytes(bytes: &u128) -> String {
+    format!("{:.2} GB", *bytes as f64 / 1e9)
 }

@@ -1,6 +1,6 @@
 //! Random inputs that only depend on a seed.
 
-use crate::{Error, Tensor, Tensors};
+use crate::{Error, Tensor, Tensors, demand};
 use nsa::artifact::Role;
 use nsa::{DType, Plan};
 use std::collections::BTreeMap;
@@ -71,14 +71,14 @@ impl Fill {
     }
 
     /// Numbers for a tensor with rows of this length.
-    fn numbers(self, random: &mut Random, count: usize, row: usize) -> Vec<f64> {
+    fn numbers(self, random: &mut Random, count: usize, row: usize) -> Box<dyn Iterator<Item = f64> + '_> {
         match self {
-            Fill::Normal(deviation) => (0..count).map(|_| random.normal() * deviation).collect(),
-            Fill::Unit => (0..count).map(|_| random.unit()).collect(),
-            Fill::Below(bound) => (0..count).map(|_| random.below(bound) as f64).collect(),
+            Fill::Normal(deviation) => Box::new((0..count).map(move |_| random.normal() * deviation)),
+            Fill::Unit => Box::new((0..count).map(|_| random.unit())),
+            Fill::Below(bound) => Box::new((0..count).map(move |_| random.below(bound) as f64)),
             Fill::List(bound) => {
                 let rows = count.checked_div(row).unwrap_or(0);
-                (0..rows).flat_map(|_| list(random, bound, row)).collect()
+                Box::new((0..rows).flat_map(move |_| list(random, bound, row)))
             }
         }
     }
@@ -101,8 +101,9 @@ fn list(random: &mut Random, bound: u64, length: usize) -> Vec<f64> {
 /// that need something unusual.
 ///
 /// # Errors
-/// A given tensor of another shape or type, or one that is no argument.
+/// A given tensor of another shape or type, or one that is no argument. Arguments and results for which there is not enough memory.
 pub fn fill(plan: &Plan, seed: u64, mut given: Tensors, fills: &BTreeMap<String, Fill>) -> Result<Tensors, Error> {
+    demand(plan).check()?;
     let mut inputs = Tensors::new();
     let arguments = || plan.parameters().iter().filter(|p| p.role() == Role::Argument);
     for (index, parameter) in arguments().enumerate() {
@@ -162,7 +163,8 @@ mod tests {
     fn lists_are_sets() {
         let mut random = Random::new(1);
         let mut lengths = [0; 5];
-        for row in Fill::List(6).numbers(&mut random, 400 * 4, 4).chunks(4) {
+        let numbers: Vec<f64> = Fill::List(6).numbers(&mut random, 400 * 4, 4).collect();
+        for row in numbers.chunks(4) {
             let set: Vec<f64> = row.iter().copied().take_while(|n| *n >= 0.0).collect();
             assert!(set.windows(2).all(|w| w[0] < w[1]) && set.iter().all(|n| *n < 6.0), "{row:?}");
             assert!(row[set.len()..].iter().all(|n| *n == -1.0), "{row:?}");

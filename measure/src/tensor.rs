@@ -113,7 +113,7 @@ impl std::fmt::Debug for Tensor {
     }
 }
 
-/// Reads all tensors of a safetensors file. f64 tensors become f32, and i64 tensors i32 where their values allow it.
+/// Reads all tensors of a safetensors file. i64 tensors become i32 where their values allow it; nothing is rounded.
 ///
 /// # Errors
 /// A file that cannot be read, is damaged, or has tensors of other types.
@@ -144,14 +144,13 @@ fn convert(view: &TensorView<'_>) -> Result<Tensor, String> {
         tensor.bytes_mut().copy_from_slice(view.data());
         tensor
     };
-    let (wide, _) = view.data().as_chunks::<8>();
     Ok(match view.dtype() {
         Dtype::BF16 => plain(DType::Bf16),
         Dtype::F16 => plain(DType::F16),
         Dtype::F32 => plain(DType::F32),
         Dtype::I32 => plain(DType::I32),
-        Dtype::F64 => Tensor::from_f64(DType::F32, view.shape(), wide.iter().map(|b| f64::from_le_bytes(*b))),
         Dtype::I64 => {
+            let (wide, _) = view.data().as_chunks::<8>();
             let values = || wide.iter().map(|b| i64::from_le_bytes(*b));
             if let Some(value) = values().find(|value| i32::try_from(*value).is_err()) {
                 return Err(format!("has type i64 and the value {value}, which i32 does not hold"));
@@ -160,7 +159,7 @@ fn convert(view: &TensorView<'_>) -> Result<Tensor, String> {
         }
         other => {
             let other = format!("{other:?}").to_lowercase();
-            return Err(format!("has type {other}; programs have bf16, f16, f32 and i32 (f64 and i64 are converted)"));
+            return Err(format!("has type {other}; programs have bf16, f16, f32 and i32: convert it first"));
         }
     })
 }
@@ -215,7 +214,10 @@ mod tests {
             }
         }
         let text = sentence(&file(&tensor("U8", "8", "8"), 8));
-        assert_eq!(text, "`x` has type u8; programs have bf16, f16, f32 and i32 (f64 and i64 are converted)");
+        assert_eq!(text, "`x` has type u8; programs have bf16, f16, f32 and i32: convert it first");
+        // Rounding is the user's to decide.
+        let text = sentence(&file(&tensor("F64", "1", "8"), 8));
+        assert_eq!(text, "`x` has type f64; programs have bf16, f16, f32 and i32: convert it first");
         let mut wide = file(&tensor("I64", "1", "8"), 8);
         assert_eq!(parse_tensors(&wide).expect("minus one")["x"].to_f64(), [-1.0]);
         let at = wide.len() - 8;

@@ -13,7 +13,7 @@ pub enum Error {
     #[error("this machine's processor does not have the instruction set {0}")]
     NoIsa(nsa_artifact::HostIsa),
     /// No CUDA driver.
-    #[error("no CUDA driver on this machine (libcuda was not found): install NVIDIA's driver, or use Device::host()")]
+    #[error("no CUDA driver on this machine (libcuda was not found): install NVIDIA's driver, or run on the host")]
     NoDriver,
     /// The driver is older than CUDA 11.0.
     #[error("this machine's CUDA driver is for CUDA {major}.{minor}; nsa needs a driver for CUDA 11.0 or later")]

@@ -1,11 +1,13 @@
 //! `nsa bench`: times of a program over lengths.
 
+use crate::extents;
 use crate::failure::{Failure, print};
 use crate::loading::load;
 use crate::program::Source;
-use crate::reference::lengths;
+use crate::settings::length;
 use crate::text::seconds;
 use nsa::Device;
+use nsa_dsl::program::Extent;
 use nsa_measure::{Case, Memory, Tensors, fill, time};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,15 +20,15 @@ pub struct Arguments {
     /// Where: host, cuda:0, cuda:1, ...
     #[arg(long, default_value = "host")]
     device: String,
-    /// Lengths of all run-time axes, one run each.
-    #[arg(long, value_delimiter = ',', default_value = "1024,4096")]
+    /// Lengths of all run-time axes that --set leaves out, one run each.
+    #[arg(long, value_delimiter = ',', value_parser = length, default_value = "1024,4096")]
     sizes: Vec<usize>,
     /// Seconds for each length.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
     /// One line of JSON per length instead of text.
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 /// Copies of the arguments that launches take turns among, so that none finds them in a cache: with this many bytes in all. Twice the
@@ -40,12 +42,14 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let device: Device = arguments.device.parse()?;
     let loaded = load(&chosen, &device)?;
     for &size in &arguments.sizes {
-        let mut sizes = chosen.sizes.clone();
-        let runtime = lengths(&chosen.program, &sizes, &[])?;
-        for axis in runtime.keys() {
-            sizes.entry(axis.clone()).or_insert(size);
+        let mut lengths = chosen.lengths.clone();
+        let sequences = lengths.values().next().map_or(1, Vec::len);
+        for axis in chosen.program.axes.iter().filter(|axis| axis.extent == Extent::Runtime) {
+            lengths.entry(axis.name.clone()).or_insert_with(|| vec![size; sequences]);
         }
-        let case = Case { lengths: lengths(&chosen.program, &sizes, &[])?, ..Case::default() };
+        // Before workspaces are taken.
+        extents::demand(&chosen.program, &lengths, |_, size| 2 * size).check()?;
+        let case = Case { lengths, ..Case::default() };
         let mut plan = loaded.kernel.plan(&case.shape())?;
         let bytes: usize = plan.parameters().iter().map(|p| p.elements() * p.dtype().bytes()).sum();
         let copies = if device.is_cuda() { COLD.div_ceil(bytes.max(1)).clamp(1, COPIES) } else { 1 };

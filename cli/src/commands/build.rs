@@ -2,6 +2,7 @@
 
 use crate::failure::{Failure, at, print};
 use crate::program::{Source, targets};
+use crate::reading::is_standard_input;
 use crate::roofline;
 use crate::text::bytes;
 use nsa_artifact::Code;
@@ -14,12 +15,12 @@ pub struct Arguments {
     #[command(flatten)]
     source: Source,
     /// Targets, separated by commas: sm_80, sm_90a, x86_64, aarch64, host, or all.
-    #[arg(long, default_value = "sm_80,sm_90a,host")]
+    #[arg(long, visible_aliases = ["target", "arch"], default_value = "sm_80,sm_90a,host")]
     targets: String,
     /// The machine whose costs decide: h200, h100, a100, sm_80, x86_64 or aarch64; by default the one that stands for the target.
     #[arg(long, value_name = "NAME")]
     machine: Option<String>,
-    /// The file; by default the program's name with the extension .nsak.
+    /// The file; by default that of the program (the kernel's name, if it comes from the standard input) with the extension .nsak.
     #[arg(long, short)]
     output: Option<PathBuf>,
 }
@@ -29,7 +30,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let targets = targets(&arguments.targets)?;
     let machine = roofline::named(arguments.machine.as_deref(), &targets)?;
     let artifact = nsa_codegen::compile(&chosen.program, &Options { machine, ..chosen.options(targets) })?.artifact;
-    let path = arguments.output.clone().unwrap_or_else(|| arguments.source.file.with_extension("nsak"));
+    let own = || match is_standard_input(&arguments.source.file) {
+        true => PathBuf::from(format!("{}.nsak", chosen.program.name)),
+        false => arguments.source.file.with_extension("nsak"),
+    };
+    let path = arguments.output.clone().unwrap_or_else(own);
     let file = artifact.to_bytes();
     std::fs::write(&path, &file).map_err(at(&path))?;
     let mut text = format!("{} ({}, sha256 {})\n", path.display(), bytes(file.len()), artifact.hash());

@@ -13,21 +13,15 @@ pub struct Arguments {
     source: Source,
     /// Errors and what the program is as one JSON object, for editors.
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    match arguments.source.load() {
-        Ok(chosen) if arguments.json => {
-            print(&format!("{}\n", json!({"diagnostics": [], "program": described(&chosen.program)})))
-        }
-        Ok(chosen) => print(&summary(&chosen.program)),
-        Err(Failure::Program(errors)) if arguments.json => {
-            print(&format!("{}\n", json!({"diagnostics": diagnostics(&errors), "program": null})))?;
-            Err(Failure::Said)
-        }
-        Err(failure) => Err(failure),
+    let chosen = arguments.source.load()?;
+    if arguments.json {
+        return print(&format!("{}\n", json!({"diagnostics": [], "program": described(&chosen.program)})));
     }
+    print(&summary(&chosen.program))
 }
 
 /// A parameter or result as written: `q: bf16[t, d]`.
@@ -92,7 +86,7 @@ fn described(program: &Program) -> Value {
 /// Every error with its places. Lines and columns count from 1, columns in characters; `utf16` is the column in UTF-16 units,
 /// from 0, as the language server protocol counts; `offset` the byte in the file, from 0. An end is the place after the last
 /// character. `suggestion` is what to write at the error's place instead, where one name is near.
-fn diagnostics(errors: &Diagnostics) -> Vec<Value> {
+pub fn diagnostics(errors: &Diagnostics) -> Vec<Value> {
     let place = |span: Option<Span>| match span {
         None => Value::Null,
         Some(span) => {

@@ -13,7 +13,7 @@ use std::io::IsTerminal;
 pub struct Arguments {
     /// The same as one JSON object.
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -264,7 +264,7 @@ mod tests {
     fn without_a_driver_there_is_something_to_do() {
         let text = text(&machine(Err(Error::NoDriver), Ok(vec![])).findings(), false);
         assert!(text.contains("-- driver     no CUDA driver on this machine (libcuda was not found)\n"), "{text}");
-        assert!(text.contains("-> install NVIDIA's driver, or use Device::host()\n"), "{text}");
+        assert!(text.contains("-> install NVIDIA's driver, or run on the host\n"), "{text}");
         assert!(!text.contains("gpu ") && !text.contains('\x1b'), "{text}");
     }
 

@@ -1,8 +1,9 @@
 //! `nsa draw`: which keys each query of a program sees.
 
+use crate::extents::{self, Given};
 use crate::failure::{Failure, print};
 use crate::program::{Chosen, Source};
-use crate::sparsity::{Pattern, figure, lengths, patterns, percent, random};
+use crate::sparsity::{Pattern, affordable, figure, lengths, patterns, percent, random};
 use nsa_dsl::Program;
 use nsa_dsl::program::{AxisId, Extent};
 use nsa_measure::{Tensors, read_tensors};
@@ -31,14 +32,17 @@ pub struct Arguments {
     inputs: Option<PathBuf>,
     /// One line of JSON instead of text.
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let Chosen { program, sizes, .. } = arguments.source.load()?;
-    let lengths = lengths(&program, &sizes);
-    let at = at(&program, &arguments.at)?;
+    let Chosen { program, lengths: set, .. } = arguments.source.load()?;
+    let set = extents::single(&set, "a picture")?;
     let given: Tensors = arguments.inputs.as_deref().map(read_tensors).transpose()?.unwrap_or_default();
+    let file = arguments.inputs.as_deref().map(|path| Given { path, tensors: &given });
+    let lengths = lengths(&program, &extents::with_tensors(&program, &set, file.as_ref())?);
+    let at = at(&program, &lengths, &arguments.at)?;
+    affordable(&program, &lengths)?;
     let inputs = random(&program, &lengths, arguments.seed, given)?;
     let patterns = patterns(&program, &inputs, &at)?;
     let about = about(&program, &lengths, &at, arguments);
@@ -49,14 +53,17 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 /// The axes that `--at` names, with their values.
-fn at(program: &Program, settings: &[String]) -> Result<Vec<(AxisId, usize)>, Failure> {
+fn at(program: &Program, lengths: &[usize], settings: &[String]) -> Result<Vec<(AxisId, usize)>, Failure> {
     let mut at = vec![];
     for setting in settings {
         let (name, value) = setting.split_once('=').ok_or(format!("--at {setting}: expected AXIS=VALUE"))?;
-        let value = value.parse().map_err(|_| format!("--at {setting}: `{value}` is no number"))?;
         let axis = program.axes.iter().position(|axis| axis.name == name).ok_or_else(|| {
             let names: Vec<_> = program.axes.iter().map(|axis| axis.name.as_str()).collect();
             format!("--at {setting}: there is no axis `{name}`; there are {}", names.join(", "))
+        })?;
+        let value = value.parse().ok().filter(|value| *value < lengths[axis]).ok_or_else(|| match lengths[axis] {
+            0 => format!("--at {setting}: axis `{name}` has no values"),
+            length => format!("--at {setting}: the values of axis `{name}` are 0 to {}", length - 1),
         })?;
         at.push((AxisId(axis as u32), value));
     }

@@ -13,7 +13,7 @@ pub struct Arguments {
     #[command(flatten)]
     source: Source,
     /// Targets, separated by commas.
-    #[arg(long, default_value = "sm_80")]
+    #[arg(long, visible_aliases = ["targets", "arch"], default_value = "sm_80")]
     target: String,
     /// The machine whose costs decide: h200, h100, a100, sm_80, x86_64 or aarch64; by default the one that stands for the target.
     #[arg(long, value_name = "NAME")]
@@ -23,7 +23,7 @@ pub struct Arguments {
     steps: bool,
     /// One line of JSON instead of text.
     #[arg(long, conflicts_with = "steps")]
-    json: bool,
+    pub json: bool,
     /// Draw the kernels of the first target, for many queries, with what they load, compute and store: a file that ends in
     /// .svg or .png.
     #[arg(long, value_name = "FILE")]

@@ -14,7 +14,7 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value = "plan")]
     emit: Stage,
     /// The target, for stages that depend on it.
-    #[arg(long, default_value = "sm_80")]
+    #[arg(long, visible_aliases = ["targets", "arch"], default_value = "sm_80")]
     target: String,
 }
 
@@ -37,9 +37,8 @@ enum Stage {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let target: Target = arguments.target.parse()?;
     let chosen = arguments.source.load()?;
-    let file = arguments.source.file.display().to_string();
     let text = match arguments.emit {
-        Stage::Ast => nsa_dsl::parse(&file, &chosen.text)?.to_string(),
+        Stage::Ast => nsa_dsl::parse(&chosen.name, &chosen.text)?.to_string(),
         Stage::Program => chosen.program.to_string(),
         Stage::Term => {
             let lowered = nsa_codegen::lower(&chosen.program, target, &chosen.options(vec![target]))?;

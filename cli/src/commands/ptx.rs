@@ -13,7 +13,7 @@ pub struct Arguments {
     #[command(flatten)]
     source: Source,
     /// The GPU: sm_80 (A100 and later) or sm_90a (H100, H200).
-    #[arg(long, default_value = "sm_80")]
+    #[arg(long, visible_aliases = ["target", "targets"], default_value = "sm_80")]
     arch: String,
     /// The machine whose costs decide: h200, h100, a100, sm_80, x86_64 or aarch64; by default the one that stands for the target.
     #[arg(long, value_name = "NAME")]

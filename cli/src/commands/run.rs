@@ -1,15 +1,18 @@
 //! `nsa run`: runs a program, compares it with the reference, times it.
 
+use crate::extents::{self, Given};
 use crate::failure::{Failure, print};
 use crate::fills;
 use crate::interpreter::{self, Interpreted};
-use crate::layout::Lengths;
+use crate::layout;
 use crate::loading::{Loaded, load};
 use crate::program::{Chosen, Source};
 use crate::reference::{self, Reference};
 use crate::roofline::Roofline;
+use crate::settings::{Lengths, length};
 use crate::text::{bytes, seconds};
 use nsa::Device;
+use nsa::artifact::Role;
 use nsa_dsl::Choices;
 use nsa_measure::{Case, Difference, Memory, Tensors, Timing, fill, intermediates, read_tensors, time, write_tensors};
 use std::collections::BTreeMap;
@@ -21,16 +24,17 @@ use std::time::Duration;
 pub struct Arguments {
     #[command(flatten)]
     source: Source,
-    /// Where: host, cuda:0, cuda:1, ..., or vm (vm:sm_80, vm:sm_90a): the PTX in the interpreter, which looks for races.
+    /// Where: host; host:x86_64, host:avx2, host:avx512, host:amx or host:aarch64, no better instruction set than that; cuda:0, cuda:1,
+    /// ...; or vm (vm:sm_80, vm:sm_90a), the PTX in the interpreter, which looks for races.
     #[arg(long, default_value = "host")]
     device: String,
-    /// Lengths of the sequences of a packed batch, for all run-time axes: 0,15,205
-    #[arg(long, value_delimiter = ',')]
+    /// Lengths of the sequences of a packed batch, for all run-time axes that --set leaves out: 0,15,205
+    #[arg(long, value_delimiter = ',', value_parser = length)]
     lengths: Vec<usize>,
     /// Seed of random inputs.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Arguments, by name; the others are random.
+    /// Arguments, by name; the others are random. Lengths of run-time axes that nobody gives are theirs.
     #[arg(long, value_name = "FILE.safetensors")]
     inputs: Option<PathBuf>,
     /// Where to write the results.
@@ -56,13 +60,13 @@ pub struct Arguments {
     seconds: f64,
     /// One line of JSON instead of text.
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 /// Everything that is reported.
 struct Report {
     loaded: Loaded,
-    lengths: BTreeMap<String, Vec<usize>>,
+    lengths: Lengths,
     plan: nsa::Plan,
     differences: BTreeMap<String, Difference>,
     /// What the reference says of the lists that were chosen.
@@ -76,26 +80,26 @@ struct Report {
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut chosen = arguments.source.load()?;
-    let lengths = reference::lengths(&chosen.program, &chosen.sizes, &arguments.lengths)?;
+    let given = arguments.inputs.as_deref().map(read_tensors).transpose()?.unwrap_or_default();
+    let file = arguments.inputs.as_deref().map(|path| Given { path, tensors: &given });
+    let lengths = extents::lengths(&chosen.program, &chosen.lengths, &arguments.lengths, file.as_ref())?;
     let device = match interpreter::target(&arguments.device)? {
         Some(target) => {
             // What is interpreted is what `nsa build` makes, for any lengths.
-            chosen.sizes.clear();
+            chosen.lengths.clear();
             Device::described(target)
         }
         None => {
-            for (axis, list) in &lengths {
-                chosen.sizes.insert(axis.clone(), list.iter().copied().max().unwrap_or(0).max(1));
-            }
-            arguments.device.parse()?
+            chosen.lengths = lengths.clone();
+            arguments.device.parse().map_err(interpreter::unknown)?
         }
     };
+    room(arguments, &chosen, &lengths, device.described_target().is_some())?;
     let loaded = load(&chosen, &device)?;
     let mut case = Case { lengths: lengths.clone(), ..Case::default() };
     let mut plan = loaded.kernel.plan(&case.shape())?;
-    let all = Lengths::new(&plan.variant().axes, &lengths)
+    let all = layout::Lengths::new(&plan.variant().axes, &lengths)
         .ok_or("the lengths of derived axes cannot be computed".to_string())?;
-    let given = arguments.inputs.as_deref().map(read_tensors).transpose()?.unwrap_or_default();
     case.inputs = fill(&plan, arguments.seed, given, &fills::fills(&chosen.program, &all))?;
 
     let (results, stored, timing, interpreted) = if device.described_target().is_some() {
@@ -133,12 +137,30 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     print(&if arguments.json { report.json(&failed) } else { report.text(&chosen, &failed) })?;
     let findings = report.interpreted.as_ref().map_or(0, |i| i.findings.len());
     if findings > 0 {
-        return Err(format!("the interpreter found {findings} hazard{}", if findings == 1 { "" } else { "s" }).into());
+        let verdict = format!("the interpreter found {findings} hazard{}", if findings == 1 { "" } else { "s" });
+        return Err(Failure::Verdict(verdict));
     }
     if failed.is_empty() {
         return Ok(());
     }
-    Err(format!("beyond the tolerance of {:.1e}: {}", arguments.tolerance, failed.join(", ")).into())
+    Err(Failure::Verdict(format!("beyond the tolerance of {:.1e}: {}", arguments.tolerance, failed.join(", "))))
+}
+
+/// Says so before anything is allocated, if there is not enough memory for a run.
+fn room(arguments: &Arguments, chosen: &Chosen, lengths: &Lengths, interpreted: bool) -> Result<(), Failure> {
+    // Inputs, results, and the copies that are launched on; in the interpreter they are larger.
+    let run = |argument: bool, size: usize| {
+        let copies = if argument { 1 } else { 3 };
+        size * (copies + if interpreted { interpreter::BYTES } else { 1 })
+    };
+    extents::demand(&chosen.program, lengths, run).check()?;
+    if arguments.reference == Reference::None {
+        return Ok(());
+    }
+    let compared = |argument: bool, size: usize| run(argument, size) + reference::bytes(argument);
+    extents::demand(&chosen.program, lengths, compared).check().map_err(|error| {
+        Failure::Sentence(format!("{error}, or compare nothing (--reference none), for which there is enough"))
+    })
 }
 
 impl Report {
@@ -148,6 +170,14 @@ impl Report {
         let bad = self.differences.iter().filter(|(name, d)| !d.within(tolerance) && !empty(name));
         let chosen = self.choices.iter().filter(|(_, choices)| !choices.within(tolerance)).map(|(name, _)| name);
         bad.map(|(name, _)| name).chain(chosen).map(String::as_str).collect()
+    }
+
+    /// The part of the roofline that was reached; none where it says nothing: there is nothing to do, or less than launching the
+    /// kernels takes by itself.
+    fn fraction(&self, seconds: f64) -> Option<f64> {
+        let Roofline { seconds: least, launching, .. } = self.roofline;
+        let empty = self.plan.parameters().iter().all(|p| p.role() == Role::Argument || p.elements() == 0);
+        (!empty && least > 2.0 * launching).then(|| least / seconds)
     }
 
     fn argument_bytes(&self) -> usize {
@@ -206,8 +236,11 @@ impl Report {
             let total = self.plan.parameter(name).map_or(0, |p| p.elements());
             let verdict = if failed.contains(&name.as_str()) { "WRONG" } else { "ok" };
             text += &format!(
-                "  {name}: relative error {:.2e}, largest {:.2e}, {} of {total} elements compared: {verdict}\n",
-                d.relative, d.largest, d.elements
+                "  {name}: relative error {:.2e}, largest {:.2e}, {} of {total} elements compared{}: {verdict}\n",
+                d.relative,
+                d.largest,
+                d.elements,
+                peculiar(d)
             );
         }
         for (name, c) in self.choices.iter().filter(|(_, c)| c.different > 0) {
@@ -226,12 +259,29 @@ impl Report {
         if let Some(processor) = t.processor {
             text += &format!(", {} of processor time", seconds(processor));
         }
-        let Roofline { seconds: least, machine } = &self.roofline;
-        text += &format!(", {:.0}% of the roofline of {machine}", 100.0 * least / t.median);
+        if let Some(fraction) = self.fraction(t.median) {
+            text += &format!(", {:.0}% of the roofline of {}", 100.0 * fraction, self.roofline.machine);
+        }
         text.push('\n');
         for (name, s) in &t.kernels {
             text += &format!("    {name:24} {}\n", seconds(*s));
         }
         text
     }
+}
+
+/// What is to be said of elements that are not what numbers usually are.
+fn peculiar(d: &Difference) -> String {
+    let are = |n: usize| if n == 1 { "is" } else { "are" };
+    let mut text = String::new();
+    if d.undefined > 0 {
+        text += &format!(", {} {} expected to be no number", d.undefined, are(d.undefined));
+    }
+    if d.beyond > 0 {
+        text += &format!(", {} {} beyond the range of the type", d.beyond, are(d.beyond));
+    }
+    if d.astray > 0 {
+        text += &format!(", {} {} infinite or no number on one side only", d.astray, are(d.astray));
+    }
+    text
 }

@@ -1,13 +1,14 @@
 //! `nsa vm`: any PTX in the interpreter.
 
 use crate::failure::{Failure, at, print};
+use crate::reading::read;
 use ptx_vm::LaunchDescription;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Run a PTX file without a GPU, and look for races and other hazards.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The PTX.
+    /// The PTX; - for the standard input.
     file: PathBuf,
     /// What to launch: {"kernel": "f", "grid": [4], "block": [128], "shared_bytes": 0,
     /// "buffers": {"x": {"element": "f32", "length": 512, "fill": {"random": {"low": -1, "high": 1}}}},
@@ -16,13 +17,14 @@ pub struct Arguments {
     launch: PathBuf,
     /// One line of JSON instead of text.
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let read = |path: &PathBuf| std::fs::read_to_string(path).map_err(at(path));
-    let description = LaunchDescription::from_json(&read(&arguments.launch)?).map_err(at(&arguments.launch))?;
-    let outcome = description.run(&read(&arguments.file)?).map_err(at(&arguments.file))?;
+    let (launch, json) = read(&arguments.launch)?;
+    let description = LaunchDescription::from_json(&json).map_err(at(Path::new(&launch)))?;
+    let (file, text) = read(&arguments.file)?;
+    let outcome = description.run(&text).map_err(at(Path::new(&file)))?;
     if arguments.json {
         let line = serde_json::to_string(&outcome).map_err(|e| Failure::Sentence(e.to_string()))?;
         print(&format!("{line}\n"))?;
@@ -46,6 +48,6 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     match outcome.reports.iter().filter(|r| !r.report.is_clean()).count() {
         0 => Ok(()),
-        _ => Err("the kernel has hazards".to_string().into()),
+        _ => Err(Failure::Verdict("the kernel has hazards".into())),
     }
 }

@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use crate::fills::{fills_for, is_integer_parameter, range};
 use nsa_dsl::program::{AxisId, Compare, DType, Expr, ExprId, Extent, TensorId};
 use nsa_dsl::{Inputs, Program};
-use nsa_measure::{Fill, Random, Tensors};
+use nsa_measure::{Demand, Fill, Random, Tensors};
 use std::collections::BTreeMap;
 
 /// The length of run-time axes if none is given.
@@ -43,9 +43,15 @@ fn size(program: &Program, id: ExprId, runtime: &dyn Fn(AxisId) -> usize) -> i64
 /// similar keys; lists stay the same for a stretch; integers that are compared with each other number stretches.
 ///
 /// # Errors
-/// A given tensor of another shape, or one that is no argument.
+/// A given tensor of another shape, or one that is no argument. Arguments for which there is not enough memory.
 pub fn random(program: &Program, lengths: &[usize], seed: u64, mut given: Tensors) -> Result<Inputs, Failure> {
     let of = |axis: AxisId| lengths[axis.0 as usize];
+    let mut demand = Demand::default();
+    for (_, tensor) in program.params() {
+        let shape: Vec<usize> = tensor.axes.iter().map(|axis| of(*axis)).collect();
+        demand.tensor(&format!("argument `{}`: f64", tensor.name), &shape, size_of::<f64>());
+    }
+    demand.check()?;
     let mut inputs = Inputs::new();
     for (number, axis) in program.axes.iter().enumerate() {
         if axis.extent == Extent::Runtime {

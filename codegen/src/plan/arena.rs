@@ -91,6 +91,17 @@ impl Arena {
         &self.free[usize::from(id)]
     }
 
+    /// The variables that a term reads.
+    pub fn variables(&self, id: Id) -> Vec<u32> {
+        let found = std::cell::RefCell::new(vec![]);
+        self.contains(id, &|term| {
+            if let Term::Value(name) = term {
+                found.borrow_mut().push(name.0);
+            }
+            false
+        });
+        found.into_inner()
+    }
     /// True if the term contains a node that satisfies `p`.
     pub fn contains(&self, id: Id, p: &dyn Fn(&Term) -> bool) -> bool {
         let mut seen = vec![false; usize::from(id) + 1];

@@ -32,6 +32,7 @@
 mod arena;
 mod domain;
 mod in_place;
+mod live;
 mod lower;
 mod planner;
 pub mod print;

@@ -49,6 +49,8 @@ pub struct Planned {
     pub plan: Plan,
     /// Kernels with contractions that are computed element by element, and why.
     pub untiled: Vec<(String, String)>,
+    /// Kernels that keep more values at a time than a thread has registers for, and why.
+    pub crowded: Vec<(String, String)>,
 }
 
 /// Makes a plan for a candidate. Kernels whose terms have no tiled form are planned element by element.
@@ -209,10 +211,16 @@ impl<'a> Planner<'a> {
                 self.place(&mut groups, root);
             }
         }
-        let (mut kernels, mut untiled) = (vec![], vec![]);
+        let (mut kernels, mut untiled, mut crowded) = (vec![], vec![], vec![]);
         for group in &groups {
             match self.tiled(group).or_else(|error| self.walked(group).map_err(|_| error)) {
-                Ok(kernel) => kernels.push(kernel),
+                Ok(kernel) => {
+                    let alive = resources::crowded(&kernel, &|term| self.arena.variables(term));
+                    if let Some(alive) = alive.filter(|_| self.tiling.registers.is_some()) {
+                        crowded.push((kernel.name.clone(), format!("its values take {alive} registers of a thread")));
+                    }
+                    kernels.push(kernel);
+                }
                 Err(Untileable(why)) => {
                     let contracts = |r: &Root| self.arena.contains(r.term, &|t| matches!(t, Term::Mma(_)));
                     if group.iter().any(contracts) {
@@ -229,7 +237,7 @@ impl<'a> Planner<'a> {
         }
         let name = self.program.name.clone();
         let plan = Plan { name, axes: self.axes, buffers: self.buffers, kernels, terms: self.arena.finish() };
-        Ok(Planned { plan, untiled })
+        Ok(Planned { plan, untiled, crowded })
     }
 
     /// The axis that numbers chunks.

@@ -43,6 +43,12 @@ pub struct Resources {
     pub shared: u32,
 }
 
+/// The same for each loop over tiles behind the first: its bounds, its masks, and what its pipeline is ahead.
+const FURTHER_LOOP: u32 = 12;
+
+/// Shared memory that the driver keeps of every block, in bytes.
+pub const DRIVER_SHARED: u32 = 1024;
+
 /// Registers for addresses, counters and temporaries, as seen in assembled kernels.
 const OVERHEAD: u32 = 40;
 
@@ -60,16 +66,7 @@ impl Resources {
         let padded_rows = rows * repeat * 16;
         let walked = walked_axes(&kernel.body);
         let mut registers = OVERHEAD;
-        for v in &kernel.variables {
-            registers += match &v.columns {
-                // 16 rows times a column are spread over a warp's 32 lanes.
-                Some(c) => {
-                    let shared_by = if walked.contains(&c.axis) { columns } else { 1 };
-                    repeat * 16 * c.count.div_ceil(8 * shared_by) * 8 / 32
-                }
-                None => 2 * repeat,
-            };
-        }
+        registers += kernel.variables.iter().map(|v| of_variable(v, repeat, columns, &walked)).sum::<u32>();
         let bytes = |t: &Tile| {
             let slow = match &t.slow {
                 TileAxis::Rows => padded_rows,
@@ -84,8 +81,10 @@ impl Resources {
         // Tiles of different loops lie in one place.
         let mut looped = BTreeSet::new();
         let mut longest = 0;
+        let mut loops = 0;
         for statement in &kernel.body {
             if let Statement::Loop(inner) = statement {
+                loops += 1;
                 let mut tiles = BTreeSet::new();
                 visit::statements(&inner.body, &mut |s| {
                     if let Statement::Fetch { tile } = s {
@@ -96,6 +95,7 @@ impl Resources {
                 looped.extend(tiles);
             }
         }
+        registers += FURTHER_LOOP * u32::saturating_sub(loops, 1);
         let outside = kernel.tiles.iter().enumerate().filter(|(number, _)| !looped.contains(number));
         let shared = outside.map(|(_, tile)| bytes(tile)).sum::<u32>()
             + longest
@@ -111,10 +111,32 @@ impl Resources {
         }
         // Registers are given to warps in units of 8 per thread.
         let registers = self.registers.min(limits.registers_per_thread).next_multiple_of(8) * self.threads.max(1);
-        // The driver keeps 1 KB of shared memory per block.
-        let by_shared = limits.shared / (self.shared + 1024);
+        let by_shared = limits.shared / (self.shared + DRIVER_SHARED);
         (limits.registers / registers).min(by_shared).min(limits.threads / self.threads.max(1)).min(limits.blocks)
     }
+}
+
+/// Registers of a thread for a variable, where warps of `repeat` blocks of 16 rows share the columns of walked axes.
+fn of_variable(variable: &Variable, repeat: u32, column_warps: u32, walked: &[AxisName]) -> u32 {
+    match &variable.columns {
+        // 16 rows times a column are spread over a warp's 32 lanes.
+        Some(c) => {
+            let shared_by = if walked.contains(&c.axis) { column_warps } else { 1 };
+            repeat * 16 * c.count.div_ceil(8 * shared_by) * 8 / 32
+        }
+        None => 2 * repeat,
+    }
+}
+
+/// Whether the variables that are alive at once are more than a thread has registers for, so that some are spilled: how many
+/// registers they would take. `read` lists the variables that a term reads.
+pub(super) fn crowded(kernel: &Kernel, read: &dyn Fn(Id) -> Vec<Var>) -> Option<u32> {
+    /// Registers that are left for addresses in the tightest kernels.
+    const ADDRESSES: u32 = 16;
+    let Layout::Fragments { repeat, columns, .. } = kernel.layout else { return None };
+    let walked = walked_axes(&kernel.body);
+    let alive = live::peak(kernel, &|variable| of_variable(variable, repeat, columns, &walked), read);
+    (alive + ADDRESSES > SM_80.registers_per_thread).then_some(alive)
 }
 
 /// Axes that loops walk in tiles: their columns are shared by the column warps.

@@ -25,7 +25,7 @@ pub static WAYS: LazyLock<Vec<Way>> = LazyLock::new(|| {
     let half = files.len().div_ceil(2);
     let mut ways: Vec<Way> = std::thread::scope(|scope| {
         let threads: Vec<_> =
-            files.chunks(half).map(|part| scope.spawn(|| part.iter().flat_map(|f| ways(f)))).collect();
+            files.chunks(half).map(|part| scope.spawn(|| part.iter().flat_map(|f| at_default_sizes(f)))).collect();
         threads.into_iter().flat_map(|thread| thread.join().expect("examples compile").collect::<Vec<_>>()).collect()
     });
     ways.sort_by(|a, b| a.name.cmp(&b.name));
@@ -40,12 +40,17 @@ fn files() -> Vec<PathBuf> {
     files
 }
 
-fn ways(file: &Path) -> Vec<Way> {
+fn at_default_sizes(file: &Path) -> Vec<Way> {
+    ways(file, &Settings::default(), &Target::ALL)
+}
+
+/// All ways of one example at some sizes on these targets.
+pub fn ways(file: &Path, settings: &Settings, targets: &[Target]) -> Vec<Way> {
     let stem = file.file_stem().and_then(|stem| stem.to_str()).expect("a name");
     let source = std::fs::read_to_string(file).expect("readable");
-    let program = compile_source(stem, &source, &Settings::default()).unwrap_or_else(|e| panic!("{e}"));
+    let program = compile_source(stem, &source, settings).unwrap_or_else(|e| panic!("{e}"));
     let mut ways = vec![];
-    for target in Target::ALL {
+    for &target in targets {
         let lowered = lower(&program, target, &Options::default()).unwrap_or_else(|e| panic!("{stem} {target}: {e}"));
         let gpu = match target {
             Target::Sm80 => Some(nvptx::Target::Sm80),

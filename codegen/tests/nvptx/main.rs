@@ -1,6 +1,7 @@
 //! PTX of plans: assembled where there is a `ptxas`, and executed by the interpreter, whose race detection is on.
 mod assembler;
 mod examples;
+mod laws;
 mod mutations;
 mod offsets;
 mod plans;

@@ -289,7 +289,7 @@ impl<'a> Checker<'a> {
     /// Adds a constant, or what overrides it.
     fn define_constant(&mut self, name: &str, written: Number, span: Span) -> Result<()> {
         let mut value = written;
-        let mut wrong = false;
+        let mut wrong = None;
         // The last of several overrides counts.
         for (other, constant, used) in &mut self.overrides {
             if other == name {
@@ -304,18 +304,22 @@ impl<'a> Checker<'a> {
                     }
                     (Number::Float(_), Constant::Float(value)) => Number::Float(value),
                     (Number::Int(_), Constant::Float(value)) => {
-                        wrong |= value.fract() != 0.0 || value.abs() > 1e15;
+                        if value.abs() > 1e15 {
+                            let help = "choose a number that is nearer to 0";
+                            wrong = Some((format!("cannot be set to {value:e}, which is too large"), help));
+                        } else if value.fract() != 0.0 {
+                            let help = "set it to an integer, or write it with a point here";
+                            wrong = Some(("cannot be set to a fraction".to_string(), help));
+                        }
                         Number::Int(value as i64)
                     }
                 };
             }
         }
         self.constants.push((name.to_string(), value, span));
-        if wrong {
+        if let Some((wrong, help)) = wrong {
             return self.error(
-                Diagnostic::new(span, format!("`{name}` is an integer, and cannot be set to a fraction"))
-                    .about_setting(name)
-                    .help("set it to an integer, or write it with a point here"),
+                Diagnostic::new(span, format!("`{name}` is an integer, and {wrong}")).about_setting(name).help(help),
             );
         }
         Ok(())

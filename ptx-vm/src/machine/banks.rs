@@ -34,6 +34,25 @@ impl Banks {
     }
 }
 
+/// How often shared memory has to be asked for these words, and how often it would be if they were spread over all banks.
+fn rounds(words: &mut [u64]) -> (u64, u64) {
+    // Mostly no bank is asked for two words.
+    let mut banks = [None; BANKS];
+    if words.iter().all(|word| *banks[*word as usize % BANKS].get_or_insert(*word) == *word) {
+        let any = u64::from(!words.is_empty());
+        return (any, any);
+    }
+    words.sort_unstable();
+    let (mut counts, mut different) = ([0u64; BANKS], 0u64);
+    for (at, word) in words.iter().enumerate() {
+        if at == 0 || words[at - 1] != *word {
+            counts[*word as usize % BANKS] += 1;
+            different += 1;
+        }
+    }
+    (counts.into_iter().max().unwrap_or(0), different.div_ceil(BANKS as u64))
+}
+
 /// Wavefronts of an access of `bytes` a lane, and how many it would take without conflicts.
 fn serve(mask: u32, addresses: &Lanes<u64>, bytes: usize) -> (u64, u64) {
     let lanes = (BANKS * 4 / bytes.max(4)).clamp(1, LANES);
@@ -49,18 +68,9 @@ fn serve(mask: u32, addresses: &Lanes<u64>, bytes: usize) -> (u64, u64) {
                 }
             }
         }
-        let words = &mut words[..count];
-        words.sort_unstable();
-        let mut banks = [0u64; BANKS];
-        let mut different = 0u64;
-        for (at, word) in words.iter().enumerate() {
-            if at == 0 || words[at - 1] != *word {
-                banks[*word as usize % BANKS] += 1;
-                different += 1;
-            }
-        }
-        wavefronts += banks.into_iter().max().unwrap_or(0);
-        least += different.div_ceil(BANKS as u64);
+        let (own, fewest) = rounds(&mut words[..count]);
+        wavefronts += own;
+        least += fewest;
     }
     (wavefronts, least)
 }

@@ -190,8 +190,11 @@ impl Folder {
         let elsewhere = format!("{VARIABLE}=FOLDER names another");
         let Some(Folder { path, usage, unwritable }) = found else {
             let found = "none: programs that are compiled at run time are compiled in each process anew";
-            let off = format!("{VARIABLE} switches it off, or there is no home folder; {elsewhere}");
-            return Finding::new("cache", State::Missing, found).advice(off);
+            let why = match std::env::var(VARIABLE) {
+                Ok(value) => format!("{VARIABLE}={value} switches it off"),
+                Err(_) => "there is no home folder".to_string(),
+            };
+            return Finding::new("cache", State::Missing, found).advice(format!("{why}; {elsewhere}"));
         };
         match (usage, unwritable) {
             (Ok(usage), None) => {

@@ -26,6 +26,7 @@ pub use fetch::rows_are_aligned;
 use super::EmitError;
 use super::llvm::{self, Emitter, Machine};
 use super::scalar::Facts;
+use crate::plan::resources::{self, Limits};
 use crate::plan::{Buffer, Kernel, Layout, Plan, visit};
 use block::{Block, Source};
 use inkwell::attributes::AttributeLoc;
@@ -54,11 +55,11 @@ impl Target {
     pub fn name(self) -> &'static str {
         self.machine().description().1
     }
-    /// Shared memory that one block may ask for, in bytes (CUDA programming guide, table of compute capabilities).
-    pub fn shared_limit(self) -> u32 {
+    /// What a multiprocessor has.
+    pub fn limits(self) -> Limits {
         match self {
-            Target::Sm80 => 163 * 1024,
-            Target::Sm90a => 227 * 1024,
+            Target::Sm80 => resources::SM_80,
+            Target::Sm90a => resources::SM_90,
         }
     }
 }
@@ -145,7 +146,12 @@ fn emit_kernel(
     let entry = symbol_name(&kernel.name);
     let buffers = kernel.buffers(plan);
     declare(e, plan, kernel, &entry, threads, &buffers);
-    let mut block = Block::new(Source { e, plan, facts, kernel }, shape, target.shared_limit())?;
+    let limits = target.limits();
+    let mut block = Block::new(Source { e, plan, facts, kernel }, shape, limits.shared_per_block)?;
+    if let Some(blocks) = resident(kernel, threads, block.layout.bytes, &limits) {
+        let least = e.context.create_string_attribute("nvvm.minctasm", &blocks.to_string());
+        e.current_function().add_attribute(AttributeLoc::Function, least);
+    }
     match block.shape {
         Some(_) => block.statements(&kernel.body)?,
         None => block.elements(&kernel.body)?,
@@ -160,6 +166,21 @@ fn emit_kernel(
         aligned,
         variable_registers: block.variables.iter().map(|r| (r.rows * r.columns) as u32).sum(),
     })
+}
+
+/// How many blocks of a kernel `ptxas` shall make room for, where it would otherwise spill registers of some to have more of
+/// their blocks resident: of those that compute element by element or build lists. None: as many as it likes.
+fn resident(kernel: &Kernel, threads: u32, shared: u32, limits: &Limits) -> Option<u32> {
+    if shared == 0 {
+        let scalar = matches!(kernel.layout, Layout::Elements { .. }) || !kernel.lists.is_empty();
+        return scalar.then_some(1);
+    }
+    // More than shared memory lets in are of no use.
+    let blocks = (limits.shared / (shared + resources::DRIVER_SHARED)).clamp(1, limits.blocks);
+    let room = limits.registers / (blocks * threads);
+    // What a list takes is known roughly: registers must be plenty.
+    let plenty = resources::Resources::of(kernel).registers + 64;
+    (!kernel.lists.is_empty() && room >= plenty).then_some(blocks)
 }
 
 /// Declares the entry and stands in its first block.
@@ -179,12 +200,7 @@ fn declare(e: &Emitter<'_>, plan: &Plan, kernel: &Kernel, entry: &str, threads: 
         at += buffer.axes.len().max(1);
     }
     let threads = threads.to_string();
-    let mut attributes =
-        vec![("nvvm.reqntid", threads.as_str()), ("denormal-fp-math-f32", "preserve-sign,preserve-sign")];
-    if matches!(kernel.layout, Layout::Elements { .. }) {
-        // Left alone, `ptxas` spills some of these to have more of their blocks resident.
-        attributes.push(("nvvm.minctasm", "1"));
-    }
+    let attributes = [("nvvm.reqntid", threads.as_str()), ("denormal-fp-math-f32", "preserve-sign,preserve-sign")];
     let function = e.function(entry, &parameters, None, &attributes);
     /// LLVM's number for the calling convention of kernels, `ptx_kernel`.
     const KERNEL: u32 = 71;

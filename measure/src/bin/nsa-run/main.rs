@@ -67,16 +67,21 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, Failure
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value\n{USAGE}"));
         match argument.as_str() {
             "--device" => options.device = value()?,
-            "--tolerance" => options.tolerance = value()?.parse()?,
-            "--seed" => options.seed = value()?.parse()?,
-            "--scale" => options.scale = value()?.parse()?,
+            "--tolerance" => options.tolerance = number(&argument, &value()?)?,
+            "--seed" => options.seed = number(&argument, &value()?)?,
+            "--scale" => options.scale = number(&argument, &value()?)?,
             "--outputs" => options.outputs = Some(value()?),
-            "--seconds" => options.seconds = value()?.parse()?,
+            "--seconds" => options.seconds = number(&argument, &value()?)?,
             other if other.starts_with("--") => return Err(format!("unknown option {other}\n{USAGE}").into()),
             _ => options.words.push(argument),
         }
     }
     Ok(options)
+}
+
+/// A number as `what` says it.
+fn number<T: std::str::FromStr>(what: &str, text: &str) -> Result<T, Failure> {
+    text.trim().parse().map_err(|_| format!("{what}: `{text}` is no number that can stand here").into())
 }
 
 /// Lengths of run-time axes, each `AXIS=LENGTH,LENGTH ...`.
@@ -85,7 +90,7 @@ fn shape(lengths: &[&str]) -> Result<Shape, Failure> {
     for text in lengths {
         let (axis, list) =
             text.split_once('=').ok_or_else(|| format!("`{text}`: expected AXIS=LENGTH[,LENGTH ...]"))?;
-        let list = list.split(',').map(str::parse).collect::<Result<Vec<usize>, _>>()?;
+        let list = list.split(',').map(|length| number(text, length)).collect::<Result<Vec<usize>, _>>()?;
         shape = shape.with(axis, Lengths::packed(&list));
     }
     Ok(shape)
@@ -98,4 +103,20 @@ fn load(options: &Options, path: &str) -> Result<Kernel, Failure> {
     let artifact = Artifact::from_bytes(&bytes).map_err(|e| format!("{path}: {e}"))?;
     // SAFETY: whoever calls this program vouches for the artifact, as for any program they run.
     Ok(unsafe { Kernel::load(&artifact, &device) }?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_are_none() {
+        let why = |lengths: &str| shape(&[lengths]).expect_err("no lengths").to_string();
+        assert_eq!(why("t=1,a"), "t=1,a: `a` is no number that can stand here");
+        assert_eq!(why("t=-1"), "t=-1: `-1` is no number that can stand here");
+        assert_eq!(why("t"), "`t`: expected AXIS=LENGTH[,LENGTH ...]");
+        let words = ["--seconds", "soon"].map(String::from);
+        let why = parse(words.into_iter()).err().map(|e| e.to_string());
+        assert_eq!(why.as_deref(), Some("--seconds: `soon` is no number that can stand here"));
+    }
 }
