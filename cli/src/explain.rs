@@ -1,6 +1,7 @@
 //! How a program became kernels: as text, as data, as a picture.
 
 mod cost;
+mod held;
 mod json;
 mod listing;
 mod paint;
@@ -10,6 +11,7 @@ mod statement;
 mod text;
 mod words;
 
+pub use held::{Taken, taken};
 pub use json::json;
 pub use paint::Paint;
 pub use pipeline::pipeline;
@@ -29,6 +31,8 @@ pub struct Way<'a> {
     pub variant: &'a Variant,
     /// For each stored definition.
     pub laws: Vec<Explanation>,
+    /// What its kernels take by NVIDIA's assembler; why that is not known, if it is not.
+    pub takes: Result<Vec<Taken>, String>,
 }
 
 impl Way<'_> {

@@ -18,6 +18,7 @@ mod picture;
 mod program;
 mod reading;
 mod reference;
+mod roofline;
 mod settings;
 mod sparsity;
 mod text;

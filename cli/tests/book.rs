@@ -150,8 +150,12 @@ fn workplace() -> PathBuf {
 fn output(place: &Path, command: &str) -> String {
     let words: Vec<&str> = command.split_whitespace().collect();
     assert_eq!(words.first(), Some(&"nsa"), "{command}: only `nsa` is run");
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_nsa")).args(&words[1..]).current_dir(place).output().expect("started");
+    let output = Command::new(env!("CARGO_BIN_EXE_nsa"))
+        .env("NSA_PTXAS", "")
+        .args(&words[1..])
+        .current_dir(place)
+        .output()
+        .expect("started");
     String::from_utf8_lossy(&output.stdout).to_string() + &String::from_utf8_lossy(&output.stderr)
 }
 
@@ -246,6 +250,7 @@ fn pictures_are_what_is_drawn() {
         let drawn = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("book-{name}"));
         let command = command.replace('@', drawn.to_str().expect("text"));
         let output = Command::new(env!("CARGO_BIN_EXE_nsa"))
+            .env("NSA_PTXAS", "")
             .args(command.split(' '))
             .current_dir(ROOT)
             .output()

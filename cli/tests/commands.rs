@@ -10,7 +10,12 @@ const WINDOW: [&str; 7] = ["examples/window.nsa", "--set", "g=1", "r=3", "d=32",
 
 fn nsa(words: &[&str]) -> Output {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    Command::new(env!("CARGO_BIN_EXE_nsa")).args(words).current_dir(root).output().expect("started")
+    Command::new(env!("CARGO_BIN_EXE_nsa"))
+        .env("NSA_PTXAS", "")
+        .args(words)
+        .current_dir(root)
+        .output()
+        .expect("started")
 }
 
 /// Standard output of a command that must succeed.
@@ -119,6 +124,47 @@ fn every_stage_prints() {
         assert!(explained.contains(part), "{part}: {explained}");
     }
     assert!(stdout(&words("explain", &["--steps"])).len() > 2 * explained.len() / 3);
+}
+
+/// Costs are those of the machine that is named; without one, of the target's.
+#[test]
+fn machines_have_names() {
+    let costed = |more: &[&str]| stdout(&words("explain", more)).lines().next().unwrap_or_default().to_string();
+    assert_eq!(costed(&["--target", "sm_90a"]), "sm_90a, costed as h200");
+    assert_eq!(costed(&["--target", "sm_90a", "--machine", "h100"]), "sm_90a, costed as h100");
+    assert_eq!(costed(&["--machine", "a100"]), "sm_80, costed as a100");
+    let text = stderr(&words("explain", &["--machine", "h10"]));
+    assert!(text.contains("there is no machine `h10`") && text.contains("did you mean `h100`?"), "{text}");
+    let text = stderr(&words("build", &["--targets", "sm_80,sm_90a", "--machine", "a100"]));
+    assert!(text.contains("the machine `a100` does not run code for sm_90a"), "{text}");
+    let one = |more: &[&str]| stdout(&words("ptx", more));
+    assert_eq!(one(&["--machine", "sm_80"]), one(&[]), "what stands for the target is the default");
+}
+
+/// Without the assembler registers are a lower bound, and the heading says so; with it they are counted.
+#[test]
+fn registers_are_the_assemblers() {
+    let text = stdout(&words("explain", &[]));
+    assert!(text.contains("registers >=") && text.contains("blocks <=") && text.contains("NSA_PTXAS"), "{text}");
+    let asked = |ptxas: &str| -> Value {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nsa"));
+        command.env("NSA_PTXAS", ptxas).args(words("explain", &["--json"])).current_dir(root);
+        let output = command.output().expect("started");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    };
+    let kernel = |value: &Value| value[0]["occupancy"][0].clone();
+    let least = kernel(&asked("/nowhere/ptxas"));
+    assert_eq!((&least["assembled"], &least["spilled_bytes"]), (&Value::Bool(false), &Value::Null));
+    let Ok(ptxas) = std::env::var("NSA_PTXAS") else {
+        println!("skipped: no ptxas; NSA_PTXAS names one");
+        return;
+    };
+    let counted = kernel(&asked(&ptxas));
+    assert_eq!(counted["assembled"], Value::Bool(true));
+    let registers = |value: &Value| value["registers"].as_u64().expect("a number");
+    assert!((registers(&least)..=255).contains(&registers(&counted)), "{counted}, at least {least}");
 }
 
 #[test]

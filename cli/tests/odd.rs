@@ -5,7 +5,13 @@ use std::process::Command;
 
 /// What a command prints to the error stream, and whether it ended well.
 fn nsa(command: &str, file: &PathBuf, more: &[&str]) -> (String, bool) {
-    let output = Command::new(env!("CARGO_BIN_EXE_nsa")).arg(command).arg(file).args(more).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_nsa"))
+        .env("NSA_PTXAS", "")
+        .arg(command)
+        .arg(file)
+        .args(more)
+        .output()
+        .unwrap();
     assert!(output.status.code().is_some_and(|code| code < 2), "{command}: {output:?}");
     (String::from_utf8(output.stderr).unwrap(), output.status.success())
 }

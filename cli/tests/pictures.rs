@@ -7,7 +7,12 @@ use std::process::{Command, Output};
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 fn nsa(words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_nsa")).args(words).current_dir(ROOT).output().expect("started")
+    Command::new(env!("CARGO_BIN_EXE_nsa"))
+        .env("NSA_PTXAS", "")
+        .args(words)
+        .current_dir(ROOT)
+        .output()
+        .expect("started")
 }
 
 fn stdout(words: &[&str]) -> String {

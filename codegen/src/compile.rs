@@ -6,6 +6,8 @@ use crate::emit::{EmitError, host, llvm, nvptx};
 use crate::machine::Machine;
 use crate::package;
 use crate::plan::{Fault, Plan, PlanError, Planned, Tiling, plan, verify, visit};
+use crate::term::context::Context;
+use crate::term::cost::CostTable;
 use crate::term::{self, Candidate, Considered, Explanation, Optimised, translate};
 use nsa_artifact::{Artifact, Bound, Measure, Target, symbol_name};
 use nsa_dsl::{Diagnostic, Diagnostics, Program};
@@ -22,6 +24,8 @@ pub struct Options {
     pub without: Vec<String>,
     /// Sizes of blocks and tiles, for tuning; None: the target's own.
     pub tiling: Option<Tiling>,
+    /// The machine whose costs decide between candidates; None: the one that stands for each target.
+    pub machine: Option<&'static Machine>,
     /// What host symbols begin with; two programs in one binary need different ones.
     pub prefix: String,
 }
@@ -29,7 +33,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let targets = [Target::Sm80, Target::Sm90a].into_iter().chain(Target::this_host()).collect();
-        Options { targets, sizes: BTreeMap::new(), without: vec![], tiling: None, prefix: "nsa".into() }
+        Options { targets, sizes: BTreeMap::new(), without: vec![], tiling: None, machine: None, prefix: "nsa".into() }
     }
 }
 
@@ -211,6 +215,39 @@ pub struct Variant {
     pub sizes: BTreeMap<String, i64>,
 }
 
+impl Variant {
+    /// What its kernels cost on a machine for a batch of sequences, each with the lengths of its run-time axes; sequences without a
+    /// single element cost nothing.
+    ///
+    /// # Errors
+    /// A length of an axis that the program does not have.
+    pub fn cost(
+        &self,
+        program: &Program,
+        machine: &Machine,
+        batch: &[BTreeMap<String, i64>],
+    ) -> Result<CostTable, CompileError> {
+        let mut different: BTreeMap<&BTreeMap<String, i64>, usize> = BTreeMap::new();
+        for sizes in batch.iter().filter(|sizes| sizes.is_empty() || sizes.values().any(|n| *n > 0)) {
+            *different.entry(sizes).or_default() += 1;
+        }
+        let mut together: Option<CostTable> = None;
+        for (sizes, count) in different {
+            let context = Context::of_program(program, sizes).map_err(|e| CompileError::optimise(program, e))?;
+            let one = term::cost::cost(&self.candidate.terms, &context, machine);
+            match &mut together {
+                Some(all) => all.add(&one, count, machine),
+                None => {
+                    let mut all = one.clone();
+                    all.add(&one, count - 1, machine);
+                    together = Some(all);
+                }
+            }
+        }
+        Ok(together.unwrap_or(CostTable { kernels: vec![] }))
+    }
+}
+
 /// Compiles a program for all targets of the options.
 ///
 /// # Errors
@@ -282,7 +319,7 @@ impl Lowered {
 /// # Errors
 /// As [`compile`], but for emission.
 pub fn lower(program: &Program, target: Target, options: &Options) -> Result<Lowered, CompileError> {
-    let machine = machine(target);
+    let machine = options.machine.unwrap_or(machine(target));
     let own = || match target {
         Target::Sm80 => Tiling::sm_80(),
         Target::Sm90a => Tiling::gpu(),
@@ -443,4 +480,37 @@ fn gpu(target: Target) -> nvptx::Target {
 /// The emitter's name for a CPU target.
 pub fn cpu(target: Target) -> llvm::Machine {
     if target == Target::Aarch64 { llvm::Machine::Aarch64 } else { llvm::Machine::X86_64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::{A100, H200};
+
+    /// What was costed for some sizes costs the same when it is asked for again; other sizes and machines cost something else.
+    #[test]
+    fn costs_of_any_lengths_on_any_machine() {
+        let source = include_str!("../../examples/nsa.nsa");
+        let program = nsa_dsl::compile_source("nsa", source, &nsa_dsl::Settings::default()).unwrap();
+        let lowered = lower(&program, Target::Sm90a, &Options::default()).unwrap();
+        for variant in &lowered.variants {
+            let cost = |machine, batch: &[BTreeMap<String, i64>]| variant.cost(&program, machine, batch).unwrap();
+            let again = cost(lowered.machine, std::slice::from_ref(&variant.sizes));
+            assert_eq!(again, variant.candidate.cost, "{}", variant.label);
+            let slower = cost(&A100, std::slice::from_ref(&variant.sizes));
+            assert!(slower.seconds() > again.seconds(), "{} on an A100", variant.label);
+        }
+        let general = lowered.variants.last().unwrap();
+        let of = |t: i64, s: i64| BTreeMap::from([("t".to_string(), t), ("s".to_string(), s)]);
+        let cost = |batch: &[BTreeMap<String, i64>]| general.cost(&program, &H200, batch).unwrap();
+        let (one, three) = (cost(&[of(4096, 4096)]), cost(&[of(4096, 4096), of(0, 0), of(4096, 4096), of(4096, 4096)]));
+        for (one, three) in one.kernels.iter().zip(&three.kernels) {
+            assert!((three.memory / one.memory - 3.0).abs() < 1e-9 && (three.blocks / one.blocks - 3.0).abs() < 1e-9);
+            assert_eq!(three.launches, one.launches, "a batch is one launch");
+        }
+        assert!(three.seconds() < 3.0 * one.seconds() && three.seconds() > one.seconds());
+        assert_eq!(cost(&[of(0, 0)]).seconds(), 0.0);
+        let unknown = general.cost(&program, &H200, &[BTreeMap::from([("x".to_string(), 1)])]);
+        assert!(unknown.unwrap_err().to_string().contains("there is no axis `x`"));
+    }
 }

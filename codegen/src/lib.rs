@@ -4,6 +4,7 @@
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo, clippy::unreachable)
 )]
+pub mod assembler;
 pub mod compile;
 pub mod emit;
 pub mod identity;

@@ -2,6 +2,7 @@
 
 use crate::error::ParseError;
 use crate::finding::{Finding, Findings};
+use crate::machine::banks::{Banks, Served};
 use crate::machine::{Launch, Machine, Outcome, RESERVED_SHARED};
 use crate::memory::{BufferId, Memory, lock};
 use crate::program::Program;
@@ -140,11 +141,20 @@ pub struct Options {
     pub instruction_limit: u64,
     /// Blocks of a cluster, if the kernel does not say so itself.
     pub cluster: [u32; 3],
+    /// Count how accesses to shared memory fall on its banks ([`Report::shared_accesses`]).
+    pub bank_conflicts: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seed: 0, race_detection: true, parallel: true, instruction_limit: 1 << 32, cluster: [1; 3] }
+        Self {
+            seed: 0,
+            race_detection: true,
+            parallel: true,
+            instruction_limit: 1 << 32,
+            cluster: [1; 3],
+            bank_conflicts: false,
+        }
     }
 }
 
@@ -157,6 +167,32 @@ pub struct Report {
     pub warp_instructions: u64,
     /// Instructions executed, counted once a thread.
     pub lane_instructions: u64,
+    /// Loads, stores, matrices and `cp.async` copies of shared memory, in the order of the text, if [`Options::bank_conflicts`] asked
+    /// for them. Atomic operations and bulk copies are not among them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shared_accesses: Vec<SharedAccess>,
+}
+
+/// How the accesses of one instruction fell on the banks of shared memory.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct SharedAccess {
+    /// Line of the text, counted from 1.
+    pub line: u32,
+    /// The instruction as written.
+    pub instruction: String,
+    /// How often a warp executed it.
+    pub accesses: u64,
+    /// How often these accesses went to shared memory: each time gives one word of each of the 32 banks.
+    pub wavefronts: u64,
+    /// How often they would have gone there if no two words had shared a bank that need not.
+    pub least: u64,
+}
+
+impl SharedAccess {
+    /// Wavefronts that bank conflicts cost.
+    pub fn conflicts(&self) -> u64 {
+        self.wavefronts - self.least
+    }
 }
 
 impl Report {
@@ -364,7 +400,7 @@ impl Kernel {
 /// Clusters run to their end, many at a time; one that takes long gives way to the next, since it may be waiting for
 /// it.
 fn run<'l>(launch: &'l Launch<'l>, units: u32) -> Report {
-    let all = Mutex::new((Findings::default(), 0u64, 0u64));
+    let all = Mutex::new((Findings::default(), 0u64, 0u64, Banks::default()));
     let suspended: Mutex<Vec<Machine<'l>>> = Mutex::new(Vec::new());
     let spent = AtomicU64::new(0);
     // Clusters that come when the budget is spent do not begin; one of them says so.
@@ -395,6 +431,7 @@ fn run<'l>(launch: &'l Launch<'l>, units: u32) -> Report {
         all.0.merge(machine.findings);
         all.1 += machine.warp_instructions;
         all.2 += machine.lane_instructions;
+        all.3.merge(machine.banks);
     };
     if launch.options.parallel && units > 1 {
         (0..units).into_par_iter().try_for_each(|unit| begin(unit).map(advance));
@@ -412,6 +449,21 @@ fn run<'l>(launch: &'l Launch<'l>, units: u32) -> Report {
             round.into_iter().for_each(advance);
         }
     }
-    let (findings, warp_instructions, lane_instructions) = all.into_inner().unwrap_or_else(|e| e.into_inner());
-    Report { findings: findings.finish(&launch.program.source), warp_instructions, lane_instructions }
+    let (findings, warp_instructions, lane_instructions, banks) = all.into_inner().unwrap_or_else(|e| e.into_inner());
+    let source = &launch.program.source;
+    let shared_accesses = if banks.0.is_empty() { Vec::new() } else { accesses(banks, source) };
+    Report { findings: findings.finish(source), warp_instructions, lane_instructions, shared_accesses }
+}
+
+/// Accesses with their instructions, quoted from `source`.
+fn accesses(banks: Banks, source: &str) -> Vec<SharedAccess> {
+    let lines: Vec<&str> = source.lines().collect();
+    let one = |(line, served): (u32, Served)| SharedAccess {
+        line,
+        instruction: lines.get((line as usize).wrapping_sub(1)).map_or("", |l| l.trim()).to_string(),
+        accesses: served.accesses,
+        wavefronts: served.wavefronts,
+        least: served.least,
+    };
+    banks.0.into_iter().map(one).collect()
 }

@@ -87,7 +87,7 @@ pub use description::{
 };
 pub use error::{ParseError, Position};
 pub use finding::{Bytes, Finding, FindingKind, Party};
-pub use launch::{Arg, Kernel, LaunchError, LoadError, Module, Options, Report};
+pub use launch::{Arg, Kernel, LaunchError, LoadError, Module, Options, Report, SharedAccess};
 pub use memory::{BufferId, Memory};
 pub use mutate::{Change, Mutant, mutants};
 pub use syntax::{LaunchBounds, Parameter};

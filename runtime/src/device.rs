@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::cuda::Gpu;
+use crate::driver::GpuRates;
 use nsa_artifact::{HostIsa, Target};
 use std::fmt;
 use std::sync::Arc;
@@ -55,6 +56,11 @@ impl Device {
         Gpu::new(context.clone()).map(|gpu| Device(Kind::Cuda(Arc::new(gpu))))
     }
 
+    /// The name of a GPU's model.
+    pub fn model(&self) -> Option<&str> {
+        if let Kind::Cuda(gpu) = &self.0 { Some(&gpu.name) } else { None }
+    }
+
     /// The CUDA context, if this is a GPU: streams and memory come from it.
     pub fn context(&self) -> Option<&Arc<cudarc::driver::CudaContext>> {
         match &self.0 {
@@ -74,6 +80,22 @@ impl Device {
     /// The target of a device that is only described.
     pub fn described_target(&self) -> Option<Target> {
         if let Kind::Described(target) = self.0 { Some(target) } else { None }
+    }
+
+    /// How fast it is by what its driver says; None for what is no GPU.
+    ///
+    /// # Errors
+    /// The driver fails.
+    pub fn rates(&self) -> Result<Option<GpuRates>, Error> {
+        match &self.0 {
+            Kind::Cuda(gpu) => GpuRates::of(gpu.context.cu_device()).map(Some),
+            Kind::Host(_) | Kind::Described(_) => Ok(None),
+        }
+    }
+
+    /// How many threads run kernels on the host: those of the current rayon pool. None for what is no host.
+    pub fn threads(&self) -> Option<usize> {
+        matches!(self.0, Kind::Host(_)).then(rayon::current_num_threads)
     }
 
     /// True for a GPU.

@@ -38,6 +38,48 @@ pub struct GpuLimits {
     pub memory: usize,
 }
 
+/// How fast a GPU is, by what its driver says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GpuRates {
+    /// Its compute capability, as (major, minor).
+    pub capability: (u32, u32),
+    /// Streaming multiprocessors.
+    pub multiprocessors: usize,
+    /// Their cycles per second at most; 0 if the driver does not say.
+    pub clock: u64,
+    /// Bytes per second from and to memory, by its clock and the width of its bus; 0 if the driver does not say.
+    pub memory: u64,
+    /// Level-2 cache, in bytes.
+    pub level2: usize,
+}
+
+impl GpuRates {
+    pub(crate) fn of(device: sys::CUdevice) -> Result<GpuRates, Error> {
+        let ask = |attribute| {
+            // SAFETY: the device comes from the driver.
+            let value = unsafe { result::device::get_attribute(device, attribute) };
+            value.map(|n| u64::try_from(n).unwrap_or(0)).map_err(Error::cuda("asking for a device's rates"))
+        };
+        let small = |n: u64| u32::try_from(n).unwrap_or(0);
+        let large = |n: u64| usize::try_from(n).unwrap_or(0);
+        // Clocks are in kilohertz, the bus in bits; memory moves data at both edges of its clock.
+        let memory = ask(Attribute::CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE)?
+            * 1000
+            * 2
+            * (ask(Attribute::CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH)? / 8);
+        Ok(GpuRates {
+            capability: (
+                small(ask(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?),
+                small(ask(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?),
+            ),
+            multiprocessors: large(ask(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?),
+            clock: ask(Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE)? * 1000,
+            memory,
+            level2: large(ask(Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)?),
+        })
+    }
+}
+
 impl Driver {
     /// Looks for the driver.
     ///

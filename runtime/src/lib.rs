@@ -78,7 +78,7 @@ mod testing;
 mod tests;
 
 pub use device::Device;
-pub use driver::{Driver, GpuLimits};
+pub use driver::{Driver, GpuLimits, GpuRates};
 pub use error::Error;
 pub use host::{HostEntry, HostSymbols};
 pub use kernel::{Embedded, Kernel};

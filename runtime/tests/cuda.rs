@@ -113,6 +113,21 @@ fn plan(device: &Device, lengths: &[usize]) -> Plan {
     kernel.plan(&Shape::new().with("t", lengths)).expect("fits")
 }
 
+/// Every GPU of compute capability 8.0 has tens of multiprocessors, about a gigahertz, hundreds of gigabytes per second.
+#[test]
+fn the_driver_knows_how_fast_it_is() {
+    let Some(device) = gpu() else { return };
+    let rates = device.rates().expect("the driver answers").expect("a GPU");
+    println!("{}: {rates:?}", device.model().expect("a GPU"));
+    assert!(rates.capability >= (8, 0) && (10..1000).contains(&rates.multiprocessors), "{rates:?}");
+    assert!(rates.clock == 0 || (500_000_000..5_000_000_000).contains(&rates.clock), "{rates:?}");
+    assert!(rates.memory == 0 || (100_000_000_000..20_000_000_000_000).contains(&rates.memory), "{rates:?}");
+    assert!(rates.level2 > 1 << 20, "{rates:?}");
+    assert_eq!(device.threads(), None);
+    let host = Device::host();
+    assert!(host.rates().expect("no driver is asked").is_none() && host.threads() > Some(0) && host.model().is_none());
+}
+
 #[test]
 fn launches_graphs_and_streams() {
     let Some(device) = gpu() else { return };

@@ -1,8 +1,10 @@
 //! `nsa explain`: what the compiler considered, and why it chose what it chose.
 
-use crate::explain::{Paint, Way, json, pipeline, text};
+use crate::explain::{Paint, Way, json, pipeline, taken, text};
 use crate::failure::{Failure, print};
 use crate::program::{Source, targets};
+use crate::roofline;
+use nsa_codegen::Options;
 use std::path::PathBuf;
 
 /// Explain how a program becomes kernels: the laws it came by, what was considered, what each way costs, what was chosen.
@@ -13,6 +15,9 @@ pub struct Arguments {
     /// Targets, separated by commas.
     #[arg(long, visible_aliases = ["targets", "arch"], default_value = "sm_80")]
     target: String,
+    /// The machine whose costs decide: h200, h100, a100, sm_80, x86_64 or aarch64; by default the one that stands for the target.
+    #[arg(long, value_name = "NAME")]
+    machine: Option<String>,
     /// Also print each law's equation, and the terms before and after it.
     #[arg(long)]
     steps: bool,
@@ -31,12 +36,14 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let paint = Paint::for_output();
     let (mut out, mut data) = (String::new(), vec![]);
     for (number, target) in targets.into_iter().enumerate() {
-        let options = chosen.options(vec![target]);
+        let machine = roofline::named(arguments.machine.as_deref(), &[target])?;
+        let options = Options { machine, ..chosen.options(vec![target]) };
         let lowered = nsa_codegen::lower(&chosen.program, target, &options)?;
         let mut ways = vec![];
         for variant in &lowered.variants {
             let laws = nsa_codegen::derivation(&chosen.program, &lowered, variant, &options)?;
-            ways.push(Way { program: &chosen.program, lowered: &lowered, variant, laws });
+            let takes = taken(&variant.plan, target);
+            ways.push(Way { program: &chosen.program, lowered: &lowered, variant, laws, takes });
         }
         // The way without bounds comes last.
         if let (Some(path), Some(way), 0) = (&arguments.svg, ways.last(), number) {

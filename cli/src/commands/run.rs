@@ -8,11 +8,11 @@ use crate::layout;
 use crate::loading::{Loaded, load};
 use crate::program::{Chosen, Source};
 use crate::reference::{self, Reference};
+use crate::roofline::Roofline;
 use crate::settings::{Lengths, length};
 use crate::text::{bytes, seconds};
 use nsa::Device;
 use nsa::artifact::Role;
-use nsa_codegen::term::cost::CostTable;
 use nsa_dsl::Choices;
 use nsa_measure::{Case, Difference, Memory, Tensors, Timing, fill, intermediates, read_tensors, time, write_tensors};
 use std::collections::BTreeMap;
@@ -75,6 +75,7 @@ struct Report {
     timing: Option<Timing>,
     /// In the interpreter.
     interpreted: Option<Interpreted>,
+    roofline: Roofline,
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -130,7 +131,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         case.write(path)?;
     }
     let differences = case.judge(&results)?;
-    let report = Report { loaded, lengths, plan, differences, choices, timing, interpreted };
+    let roofline = Roofline::of(&loaded, &chosen.program, &plan, &lengths)?;
+    let report = Report { loaded, lengths, plan, differences, choices, timing, interpreted, roofline };
     let failed: Vec<&str> = report.failed(arguments.tolerance);
     print(&if arguments.json { report.json(&failed) } else { report.text(&chosen, &failed) })?;
     let findings = report.interpreted.as_ref().map_or(0, |i| i.findings.len());
@@ -170,24 +172,12 @@ impl Report {
         bad.map(|(name, _)| name).chain(chosen).map(String::as_str).collect()
     }
 
-    /// Seconds that the cost model predicts for these sizes: bytes and operations at the machine's rates.
-    fn predicted(&self) -> Option<f64> {
-        self.cost().map(CostTable::seconds)
-    }
-
-    fn cost(&self) -> Option<&CostTable> {
-        let label = &self.plan.variant().label;
-        self.loaded.lowered.variants.iter().find(|v| v.label == *label).map(|v| &v.candidate.cost)
-    }
-
     /// The part of the roofline that was reached; none where it says nothing: there is nothing to do, or less than launching the
     /// kernels takes by itself.
     fn fraction(&self, seconds: f64) -> Option<f64> {
-        let launching: f64 =
-            self.cost()?.kernels.iter().map(|k| k.launches as f64 * self.loaded.lowered.machine.launch).sum();
-        let predicted = self.predicted()?;
+        let Roofline { seconds: least, launching, .. } = self.roofline;
         let empty = self.plan.parameters().iter().all(|p| p.role() == Role::Argument || p.elements() == 0);
-        (!empty && predicted > 2.0 * launching).then(|| predicted / seconds)
+        (!empty && least > 2.0 * launching).then(|| least / seconds)
     }
 
     fn argument_bytes(&self) -> usize {
@@ -212,6 +202,7 @@ impl Report {
             "isa": self.loaded.kernel.host_isa().map(|i| i.name()),
             "variant": self.plan.variant().label,
             "lengths": self.lengths,
+            "constants": self.loaded.kernel.manifest().constants.iter().cloned().collect::<BTreeMap<String, f64>>(),
             "compile_seconds": self.loaded.seconds,
             "argument_bytes": self.argument_bytes(),
             "workspace_bytes": self.plan.workspace_bytes(),
@@ -220,8 +211,8 @@ impl Report {
             "failed": failed,
             "seconds": self.timing,
             "interpreter": self.interpreted,
-            "predicted_seconds": self.predicted(),
-            "machine": self.loaded.lowered.machine.name,
+            "predicted_seconds": self.roofline.seconds,
+            "machine": self.roofline.machine,
         });
         format!("{value}\n")
     }
@@ -269,7 +260,7 @@ impl Report {
             text += &format!(", {} of processor time", seconds(processor));
         }
         if let Some(fraction) = self.fraction(t.median) {
-            text += &format!(", {:.0}% of the roofline of {}", 100.0 * fraction, self.loaded.lowered.machine.name);
+            text += &format!(", {:.0}% of the roofline of {}", 100.0 * fraction, self.roofline.machine);
         }
         text.push('\n');
         for (name, s) in &t.kernels {

@@ -1,7 +1,8 @@
 //! `nsa explain` as data.
 
 use super::Way;
-use super::text::{held, limits, stored};
+use super::held::{Held, held, limits};
+use super::text::stored;
 use nsa_codegen::term::cost::CostTable;
 use serde_json::{Value, json};
 
@@ -38,12 +39,14 @@ pub fn json(way: &Way) -> Value {
         .plan
         .kernels
         .iter()
-        .map(|kernel| {
-            let Some(limits) = limits(way.lowered.target) else { return json!({"kernel": kernel.name}) };
-            let (takes, blocks, share) = held(kernel, limits);
+        .enumerate()
+        .map(|(number, kernel)| {
+            let held = limits(way.lowered.target).and_then(|limits| held(way, number, limits));
+            let Some(Held { takes, spilled, blocks, share }) = held else { return json!({"kernel": kernel.name}) };
             json!({
                 "kernel": kernel.name, "threads": takes.threads, "registers": takes.registers,
-                "shared_bytes": takes.shared, "blocks": blocks, "occupancy": share,
+                "spilled_bytes": spilled, "shared_bytes": takes.shared, "blocks": blocks, "occupancy": share,
+                "assembled": spilled.is_some(),
             })
         })
         .collect();

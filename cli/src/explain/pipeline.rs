@@ -2,8 +2,8 @@
 //! write on the right.
 
 use super::Way;
+use super::held::{Held, held, limits};
 use super::statement::{Kind, Step, steps};
-use super::text::{held, limits};
 use crate::picture::{Anchor, Colour, Face, HAIRLINE, INK, Item, MUTED, Picture, Rect, width};
 use crate::text::{bytes, seconds};
 use egg::Language;
@@ -219,9 +219,13 @@ fn head(picture: &mut Picture, way: &Way, sizes: &Sizes, kernel: &Kernel, number
     if !kernel.rows.is_empty() {
         text += &format!(", rows {}", axes(rows.collect()));
     }
-    if let Some(limits) = limits(way.lowered.target) {
-        let (takes, blocks, _) = held(kernel, limits);
-        let many = if blocks == 1 { "1 block".to_string() } else { format!("{blocks} blocks") };
+    let held = limits(way.lowered.target).and_then(|limits| held(way, number, limits));
+    if let Some(Held { takes, spilled, blocks, .. }) = held {
+        let many = match (spilled, blocks) {
+            (None, _) => format!("at most {blocks}"),
+            (Some(_), 1) => "1 block".to_string(),
+            (Some(_), _) => format!("{blocks} blocks"),
+        };
         let shared = match takes.shared {
             0 => String::new(),
             shared => format!(", {:.0} KB shared", f64::from(shared) / 1024.0),

@@ -1,11 +1,11 @@
 //! `nsa explain` as text: from the source to the kernels, section by section.
 
 use super::cost::{RESOURCES, figures, limit, loses_by, total};
+use super::held::{Held, held, limits};
 use super::listing::listing;
 use super::{Paint, Way, words::words};
 use crate::text::seconds;
-use nsa_artifact::Target;
-use nsa_codegen::plan::resources::{Limits, Resources, SM_80, SM_90};
+use nsa_codegen::plan::resources::Limits;
 use nsa_codegen::plan::{Kernel, visit};
 use nsa_codegen::term::{Considered, Explanation};
 
@@ -51,7 +51,14 @@ pub fn text(way: &Way, steps: bool, paint: Paint) -> String {
     if let Some(limits) = limits(way.lowered.target) {
         section(
             "What a multiprocessor holds of them",
-            "Registers and shared memory decide how many thread blocks run side by side and hide each other's waiting.",
+            &format!(
+                "Registers and shared memory decide how many thread blocks run side by side and hide each other's waiting.\n{}",
+                match &way.takes {
+                    Ok(_) => "Registers and what found none are counted by NVIDIA's assembler.".to_string(),
+                    Err(why) =>
+                        format!("Registers are those of variables and operands, the least there can be; {why}."),
+                }
+            ),
             occupancy(way, limits),
         );
     }
@@ -237,37 +244,27 @@ fn costs(way: &Way) -> String {
     text
 }
 
-/// What a GPU target's multiprocessor has.
-pub fn limits(target: Target) -> Option<&'static Limits> {
-    match target {
-        Target::Sm80 => Some(&SM_80),
-        Target::Sm90a => Some(&SM_90),
-        Target::X86_64 | Target::Aarch64 => None,
-    }
-}
-
-/// What a kernel takes of a multiprocessor, how many blocks that lets it hold, and the part of its threads that these are.
-pub fn held(kernel: &Kernel, limits: &Limits) -> (Resources, u32, f64) {
-    let takes = Resources::of(kernel);
-    let blocks = takes.blocks(limits);
-    (takes, blocks, f64::from(blocks * takes.threads) / f64::from(limits.threads))
-}
-
 fn occupancy(way: &Way, limits: &Limits) -> String {
     let kernels = &way.variant.plan.kernels;
     let width = kernels.iter().map(|kernel| kernel.name.len()).max().unwrap_or(0).max("kernel".len());
+    // Without the assembler they are bounds, and their headings say so.
+    let (registers, blocks, occupancy) = match &way.takes {
+        Ok(_) => ("registers", "blocks", "occupancy"),
+        Err(_) => ("registers >=", "blocks <=", "occupancy <="),
+    };
     let mut text = format!(
-        "{:<width$} {:>8} {:>10} {:>10} {:>7} {:>10}\n",
-        "kernel", "threads", "registers", "shared KB", "blocks", "occupancy"
+        "{:<width$} {:>8} {registers:>12} {:>8} {:>10} {blocks:>9} {occupancy:>12}\n",
+        "kernel", "threads", "spilled", "shared KB"
     );
-    for kernel in kernels {
-        let (takes, blocks, share) = held(kernel, limits);
-        let shared = f64::from(takes.shared) / 1024.0;
+    for (number, kernel) in kernels.iter().enumerate() {
+        let Some(Held { takes, spilled, blocks, share }) = held(way, number, limits) else { continue };
+        let spilled = spilled.map_or("?".to_string(), |bytes| format!("{bytes} B"));
         text += &format!(
-            "{:<width$} {:>8} {:>10} {shared:>10.1} {blocks:>7} {:>9.0}%\n",
+            "{:<width$} {:>8} {:>12} {spilled:>8} {:>10.1} {blocks:>9} {:>11.0}%\n",
             kernel.name,
             takes.threads,
             takes.registers,
+            f64::from(takes.shared) / 1024.0,
             100.0 * share
         );
     }

@@ -66,7 +66,39 @@ pub struct CostTable {
     pub kernels: Vec<KernelCost>,
 }
 
+impl KernelCost {
+    /// Seconds on a machine, of its work and its launches.
+    fn seconds_on(&self, machine: &Machine) -> f64 {
+        let times = [
+            self.memory / machine.memory,
+            self.cache / machine.cache,
+            self.matrix / machine.matrix_rate,
+            self.scalar / machine.scalar_rate,
+            self.exponentials / machine.exp_rate,
+        ];
+        let slowest = times.iter().copied().fold(0.0, f64::max);
+        let sum: f64 = times.iter().sum();
+        // a few blocks leave most units idle; they still share the memory and the cache, but cannot draw their full rate
+        let idle = (machine.units as f64 / self.blocks).max(1.0);
+        (slowest + NOT_HIDDEN * (sum - slowest)) * idle + self.launches as f64 * machine.launch
+    }
+}
+
 impl CostTable {
+    /// The same kernels over another batch as well, launched together: `count` times what `other` has.
+    pub fn add(&mut self, other: &CostTable, count: usize, machine: &Machine) {
+        let count = count as f64;
+        for (kernel, more) in self.kernels.iter_mut().zip(&other.kernels) {
+            kernel.memory += count * more.memory;
+            kernel.cache += count * more.cache;
+            kernel.matrix += count * more.matrix;
+            kernel.scalar += count * more.scalar;
+            kernel.exponentials += count * more.exponentials;
+            kernel.blocks += count * more.blocks;
+            kernel.seconds = kernel.seconds_on(machine);
+        }
+    }
+
     /// Seconds of all kernels.
     pub fn seconds(&self) -> f64 {
         self.kernels.iter().map(|kernel| kernel.seconds).sum()
@@ -188,19 +220,7 @@ impl<'a> Kernel<'a> {
             self.total.memory += bytes.min(self.tensor_bytes(TensorName::new(name)));
             self.total.cache += bytes;
         }
-        let (total, machine) = (&mut self.total, self.machine);
-        let times = [
-            total.memory / machine.memory,
-            total.cache / machine.cache,
-            total.matrix / machine.matrix_rate,
-            total.scalar / machine.scalar_rate,
-            total.exponentials / machine.exp_rate,
-        ];
-        let slowest = times.iter().copied().fold(0.0, f64::max);
-        let sum: f64 = times.iter().sum();
-        // a few blocks leave most units idle; they still share the memory and the cache, but cannot draw their full rate
-        let idle = (machine.units as f64 / total.blocks).max(1.0);
-        total.seconds = (slowest + NOT_HIDDEN * (sum - slowest)) * idle + total.launches as f64 * machine.launch;
+        self.total.seconds = self.total.seconds_on(self.machine);
         self.total
     }
 

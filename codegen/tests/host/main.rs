@@ -5,6 +5,7 @@ mod code;
 mod elements;
 mod laws;
 mod lists;
+mod offsets;
 mod program;
 mod programs;
 mod shapes;

@@ -4,76 +4,35 @@
 
 use super::examples::{WAYS, Way, snapshot, ways};
 use nsa_artifact::Target;
-use nsa_codegen::emit::nvptx;
+use nsa_codegen::assembler::{Assembled, Takes, assemble, find};
+use nsa_codegen::emit::nvptx::PtxCode;
 use nsa_dsl::Settings;
 use std::fmt::Write as _;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 
 /// The assembler whose register counts are checked in; another one counts differently.
 const PINNED: &str = "V13.5.37";
-
-fn ptxas() -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os("NSA_PTXAS") {
-        return Some(path.into());
-    }
-    let paths = std::env::var_os("PATH")?;
-    std::env::split_paths(&paths).map(|folder| folder.join("ptxas")).find(|path| path.is_file())
-}
 
 fn version(ptxas: &Path) -> String {
     let output = Command::new(ptxas).arg("--version").output().expect("ptxas starts");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// What the assembler says about a module.
-fn assemble(ptxas: &Path, text: &str, target: nvptx::Target) -> String {
-    let mut child = Command::new(ptxas)
-        .args(["-v", "-warn-spills", &format!("-arch={}", target.name()), "-", "-o", "/dev/null"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("ptxas starts");
-    child.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("ptxas reads");
-    let output = child.wait_with_output().expect("ptxas ends");
-    let text = String::from_utf8_lossy(&output.stderr).to_string() + &String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}");
-    text
-}
-
-/// The number before a word, as in `96 registers`.
-fn number_before(line: &str, word: &str) -> Option<u32> {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let at = words.iter().position(|w| w.trim_end_matches(',') == word)?;
-    words.get(at.checked_sub(1)?)?.parse().ok()
-}
-
 /// Rows of the table for one module, and what is wrong with it.
-fn look(way: &Way, said: &str) -> (Vec<String>, Vec<String>) {
-    let Some((_, code)) = &way.code else { return Default::default() };
-    let (mut rows, mut faults, mut kernel, mut spilled) = (vec![], vec![], String::new(), 0);
-    for line in said.lines() {
-        if let Some(rest) = line.split("Compiling entry function '").nth(1) {
-            kernel = rest.split('\'').next().unwrap_or_default().to_string();
+fn look(way: &Way, code: &PtxCode, assembled: &Assembled) -> (Vec<String>, Vec<String>) {
+    let repaired = assembled.said.lines().filter(|line| line.contains("C75"));
+    let mut faults: Vec<String> = repaired.map(|line| format!("{}: {line}", way.name)).collect();
+    let mut rows = vec![];
+    assert_eq!(assembled.kernels.len(), code.kernels.len(), "{}: {}", way.name, assembled.said);
+    for Takes { entry, registers, spilled } in &assembled.kernels {
+        if *spilled > 0 {
+            faults.push(format!("{}: {entry} spills {spilled} bytes", way.name));
         }
-        if line.contains("bytes stack frame") {
-            let stores = line.split(',').find(|part| part.contains("bytes spill stores"));
-            spilled = stores.and_then(|part| number_before(part, "bytes")).expect("bytes of spills");
-        }
-        if line.contains("C75") {
-            faults.push(format!("{}: {kernel}: {line}", way.name));
-        }
-        if let Some(registers) = number_before(line, "registers") {
-            if spilled > 0 {
-                faults.push(format!("{}: {kernel} spills {spilled} bytes", way.name));
-            }
-            let known = code.kernels.iter().find(|k| k.entry == kernel).expect("a kernel that was emitted");
-            let mut row = format!("{:<40} {kernel:<16}", way.name);
-            write!(row, " {:>7} {registers:>9} {:>8} {spilled:>8}", known.threads, known.shared_bytes).expect("text");
-            rows.push(row);
-        }
+        let known = code.kernels.iter().find(|k| k.entry == *entry).expect("a kernel that was emitted");
+        let mut row = format!("{:<40} {entry:<16}", way.name);
+        write!(row, " {:>7} {registers:>9} {:>8} {spilled:>8}", known.threads, known.shared_bytes).expect("text");
+        rows.push(row);
     }
     rows.sort();
     (rows, faults)
@@ -83,7 +42,11 @@ fn look(way: &Way, said: &str) -> (Vec<String>, Vec<String>) {
 fn assemble_all(ptxas: &Path, ways: &[Way]) -> (Vec<String>, Vec<String>) {
     let ways: Vec<&Way> = ways.iter().filter(|way| way.code.is_some()).collect();
     let half = ways.len().div_ceil(2);
-    let one = |way: &&Way| way.code.as_ref().map(|(target, code)| look(way, &assemble(ptxas, &code.text, *target)));
+    let one = |way: &&Way| {
+        let (target, code) = way.code.as_ref()?;
+        let assembled = assemble(ptxas, &code.text, *target).unwrap_or_else(|e| panic!("{}: {e}", way.name));
+        Some(look(way, code, &assembled))
+    };
     let found: Vec<(Vec<String>, Vec<String>)> = std::thread::scope(|scope| {
         let threads: Vec<_> = ways
             .chunks(half)
@@ -98,7 +61,7 @@ fn assemble_all(ptxas: &Path, ways: &[Way]) -> (Vec<String>, Vec<String>) {
 /// Wide heads, and groups as large as they get.
 #[test]
 fn nothing_spills_at_other_sizes() {
-    let Some(ptxas) = ptxas() else {
+    let Some(ptxas) = find() else {
         println!("skipped: no ptxas; set NSA_PTXAS or install the wheel nvidia-cuda-nvcc");
         return;
     };
@@ -119,7 +82,7 @@ fn nothing_spills_at_other_sizes() {
 
 #[test]
 fn examples_assemble_as_the_table_says() {
-    let Some(ptxas) = ptxas() else {
+    let Some(ptxas) = find() else {
         println!("skipped: no ptxas; set NSA_PTXAS or install the wheel nvidia-cuda-nvcc");
         return;
     };

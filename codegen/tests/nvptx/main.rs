@@ -3,6 +3,7 @@ mod assembler;
 mod examples;
 mod laws;
 mod mutations;
+mod offsets;
 mod plans;
 mod programs;
 

@@ -106,6 +106,7 @@ fn read_bytes(
             m.global_read(cx, mask, addresses, bytes, order, |lane, from| values[lane][..bytes].copy_from_slice(from));
         }
         Space::Shared => {
+            m.count_banks(cx, mask, addresses, bytes);
             for lane in 0..LANES {
                 if mask >> lane & 1 != 0 {
                     m.shared_read(cx, lane as u8, addresses[lane], &mut values[lane][..bytes], bytes);
@@ -236,6 +237,7 @@ pub(super) fn store(
                 }
             }
             Space::Shared => {
+                m.count_banks(cx, mask, &addresses, bytes);
                 for lane in 0..LANES {
                     if mask >> lane & 1 != 0 {
                         m.shared_write(cx, lane as u8, addresses[lane], &data[lane][..bytes], bytes);
@@ -294,6 +296,7 @@ pub(super) fn cp_async(
         }
     }
     m.global_read(cx, whole, &from, bytes, Order::Weak, |lane, source| data[lane][..bytes].copy_from_slice(source));
+    m.count_banks(cx, mask, &to, bytes);
     for lane in 0..LANES {
         if mask >> lane & 1 == 0 {
             continue;

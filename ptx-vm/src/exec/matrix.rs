@@ -14,6 +14,11 @@ fn place(lane: usize, h: usize, transpose: bool) -> (usize, usize) {
     if transpose { (column, row) } else { (row, column) }
 }
 
+/// The lanes whose addresses are those of so many matrices' rows.
+fn rows(matrices: usize) -> u32 {
+    u32::MAX >> (32 - 8 * matrices.clamp(1, 4))
+}
+
 pub(super) fn ldmatrix(
     m: &mut Machine<'_>,
     warp: &mut Warp,
@@ -24,6 +29,7 @@ pub(super) fn ldmatrix(
     transpose: bool,
 ) {
     let addresses = warp.addresses(address);
+    m.count_banks(cx, rows(d.len()), &addresses, 16);
     for (matrix, d) in d.iter().enumerate() {
         let mut rows = [[0u8; 16]; 8];
         for (i, row) in rows.iter_mut().enumerate() {
@@ -48,6 +54,7 @@ pub(super) fn stmatrix(
     transpose: bool,
 ) {
     let addresses = warp.addresses(address);
+    m.count_banks(cx, rows(values.len()), &addresses, 16);
     for (matrix, value) in values.iter().enumerate() {
         let value = u32::read(warp, *value);
         let mut rows = [[0u8; 16]; 8];

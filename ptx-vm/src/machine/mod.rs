@@ -1,6 +1,7 @@
 //! The machine: one cluster of thread blocks, its warps under a seeded random scheduler.
 
 mod access;
+pub(crate) mod banks;
 mod barrier;
 pub(crate) mod bulk;
 mod cluster;
@@ -93,6 +94,7 @@ pub(crate) struct Machine<'l> {
     pub views: Vec<View>,
     pub fences: Vec<Fences>,
     pub findings: Findings,
+    pub banks: banks::Banks,
     pub random: Random,
     pub warp_instructions: u64,
     pub lane_instructions: u64,

@@ -52,6 +52,7 @@ impl<'l> Machine<'l> {
             views: (0..agents).map(|me| View::start(agents, me)).collect(),
             fences: (0..agents).map(|_| Fences::default()).collect(),
             findings: Findings::default(),
+            banks: super::banks::Banks::default(),
             random: Random::new(launch.options.seed ^ u64::from(unit) << 32),
             warp_instructions: 0,
             lane_instructions: 0,

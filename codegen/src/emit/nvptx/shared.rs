@@ -7,6 +7,8 @@
 //! chunk `c ^ ((r / (8 / g)) % g)` of its row with `g = gcd(C, 8)`: the rows whose starts coincide modulo 8 are those
 //! `8 / g` apart, and the exclusive or gives each of these another chunk of an aligned group of `g`. This serves every row
 //! length; for rows of 128 bytes it is the usual exclusive or with the row number.
+//!
+//! The interpreter counts conflicts, and the tests that run kernels there allow none (`codegen/tests/support/src/banks.rs`).
 
 use super::shape::{Shape, WARP};
 use crate::emit::EmitError;

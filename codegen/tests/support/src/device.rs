@@ -1,5 +1,6 @@
 //! Runs the PTX of a plan in the interpreter, by the rules that launchers follow.
 
+use crate::banks;
 use nsa_codegen::emit::nvptx::{PtxCode, Target, emit};
 use nsa_codegen::plan::{Buffer, Kernel, Plan, PlanExtent, Role};
 use nsa_codegen::term::{AxisName, Term, Type};
@@ -13,7 +14,11 @@ pub type Arrays = HashMap<String, Vec<f64>>;
 struct Batch<'p> {
     plan: &'p Plan,
     lengths: Vec<HashMap<AxisName, i64>>,
+    far: Option<usize>,
 }
+
+/// What the interpreter's buffers lie apart, in bytes, as logarithm: values of an axis with this stride are a buffer each.
+const APART: u32 = 40;
 
 fn evaluate(plan: &Plan, id: egg::Id, lengths: &HashMap<AxisName, i64>) -> i64 {
     let at = |x: egg::Id| evaluate(plan, x, lengths);
@@ -32,7 +37,7 @@ fn evaluate(plan: &Plan, id: egg::Id, lengths: &HashMap<AxisName, i64>) -> i64 {
 }
 
 impl<'p> Batch<'p> {
-    fn new(plan: &'p Plan, given: &[(&str, &[i64])]) -> Self {
+    fn new(plan: &'p Plan, given: &[(&str, &[i64])], far: Option<usize>) -> Self {
         let count = given.first().map_or(1, |(_, lengths)| lengths.len());
         let mut all = vec![];
         for sequence in 0..count {
@@ -49,7 +54,7 @@ impl<'p> Batch<'p> {
             }
             all.push(lengths);
         }
-        Batch { plan, lengths: all }
+        Batch { plan, lengths: all, far }
     }
     fn constant(&self, axis: AxisName) -> bool {
         matches!(self.plan.axis(axis).expect("an axis").extent, PlanExtent::Const(_))
@@ -68,9 +73,25 @@ impl<'p> Batch<'p> {
         };
         buffer.axes.iter().enumerate().map(extent).collect()
     }
+    /// The axis of a buffer whose values lie far apart; the last one's never do.
+    fn far(&self, buffer: &Buffer) -> Option<usize> {
+        self.far.filter(|at| at + 1 < buffer.axes.len())
+    }
+    /// Extents of what is without gaps: of the whole buffer, or of one value of the axis whose values lie far apart.
+    fn near(&self, buffer: &Buffer) -> Vec<i64> {
+        let mut extents = self.extents(buffer);
+        if let Some(at) = self.far(buffer) {
+            extents[at] = 1;
+        }
+        extents
+    }
     fn strides(&self, buffer: &Buffer) -> Vec<i64> {
-        let extents = self.extents(buffer);
-        (0..extents.len()).map(|at| extents[at + 1..].iter().product::<i64>().max(1)).collect()
+        let near = self.near(buffer);
+        let mut strides: Vec<i64> = (0..near.len()).map(|at| near[at + 1..].iter().product::<i64>().max(1)).collect();
+        if let Some(at) = self.far(buffer) {
+            strides[at] = (1 << APART) / buffer.dtype.bytes() as i64;
+        }
+        strides
     }
     /// Element offsets in the order of the reference: sequence by sequence, last axis fastest.
     fn elements(&self, buffer: &Buffer) -> Vec<usize> {
@@ -121,6 +142,11 @@ impl<'p> Batch<'p> {
     }
 }
 
+/// Which of a tensor's buffers a byte lies in, and where in it.
+fn place(byte: usize) -> (usize, usize) {
+    (byte >> APART, byte & ((1 << APART) - 1))
+}
+
 /// The bytes of `x` in a buffer of this type.
 pub fn to_bits(dtype: Type, x: f64) -> Vec<u8> {
     match dtype {
@@ -152,7 +178,8 @@ pub struct Prepared<'p> {
     pub text: String,
     /// Arguments, and room for everything else.
     pub memory: Memory,
-    buffers: HashMap<&'p str, BufferId>,
+    /// One for each value of an axis whose values lie far apart, which touch as strides say.
+    buffers: HashMap<&'p str, Vec<BufferId>>,
     /// In their order.
     pub launches: Vec<Launch>,
 }
@@ -197,25 +224,34 @@ impl<'p> Compiled<'p> {
 
     /// Lays arguments out in memory.
     pub fn prepare(&self, lengths: &[(&str, &[i64])], arguments: &Arrays) -> Prepared<'p> {
+        self.lay_out(lengths, arguments, None)
+    }
+
+    /// The same, with values of one axis of every buffer a terabyte apart.
+    fn lay_out(&self, lengths: &[(&str, &[i64])], arguments: &Arrays, far: Option<usize>) -> Prepared<'p> {
         let plan = self.plan;
-        let batch = Batch::new(plan, lengths);
+        let batch = Batch::new(plan, lengths, far);
         let mut memory = Memory::new();
-        let mut buffers: HashMap<&str, BufferId> = HashMap::new();
+        let mut buffers: HashMap<&str, Vec<BufferId>> = HashMap::new();
         for buffer in &plan.buffers {
             let bytes = buffer.dtype.bytes() as usize;
-            let size = batch.extents(buffer).iter().product::<i64>().max(1) as usize * bytes;
-            let id = memory.reserve(size);
+            let size = batch.near(buffer).iter().product::<i64>().max(1) as usize * bytes;
+            let count = batch.far(buffer).map_or(1, |at| batch.extents(buffer)[at].max(1));
+            let ids: Vec<BufferId> = (0..count).map(|_| memory.reserve(size)).collect();
             if buffer.role == Role::Argument {
                 let values = &arguments[buffer.name.name()];
-                let mut content = vec![0; size];
+                let mut contents = vec![vec![0; size]; ids.len()];
                 let elements = batch.elements(buffer);
                 assert_eq!(values.len(), elements.len(), "{}", buffer.name.name());
-                for (at, x) in elements.into_iter().zip(values) {
-                    content[at * bytes..(at + 1) * bytes].copy_from_slice(&to_bits(buffer.dtype, *x));
+                for (element, x) in elements.into_iter().zip(values) {
+                    let (which, at) = place(element * bytes);
+                    contents[which][at..at + bytes].copy_from_slice(&to_bits(buffer.dtype, *x));
                 }
-                memory.write(id, 0, &content);
+                for (id, content) in ids.iter().zip(contents) {
+                    memory.write(*id, 0, &content);
+                }
             }
-            buffers.insert(buffer.name.name(), id);
+            buffers.insert(buffer.name.name(), ids);
         }
         let sequences = memory.add(&batch.sequences());
         let mut launches = vec![];
@@ -228,7 +264,7 @@ impl<'p> Compiled<'p> {
             let tiles = memory.add(&table_bytes);
             let mut words = vec![Arg::Buffer(sequences), Arg::Buffer(tiles), Arg::U64(table.len() as u64 / 2)];
             for buffer in kernel.buffers(plan) {
-                words.push(Arg::Buffer(buffers[buffer.name.name()]));
+                words.push(Arg::Buffer(buffers[buffer.name.name()][0]));
                 let strides = batch.strides(buffer);
                 words.extend(strides[..strides.len().saturating_sub(1)].iter().map(|s| Arg::I64(*s)));
             }
@@ -247,14 +283,26 @@ impl<'p> Compiled<'p> {
 
     /// Runs the plan under several seeds of the scheduler; gives what all results (and workspaces) hold.
     ///
-    /// Every hazard that the interpreter reports, every element of a result that nobody wrote, and every bit that differs between
-    /// two seeds fails the test.
+    /// Every hazard that the interpreter reports, every element of a result that nobody wrote, every bit that differs between
+    /// two seeds, and bank conflicts where there are to be none fail the test.
     pub fn run(&self, lengths: &[(&str, &[i64])], arguments: &Arrays, seeds: &[u64]) -> Arrays {
-        let prepared = self.prepare(lengths, arguments);
+        self.run_prepared(&self.prepare(lengths, arguments), lengths, seeds)
+    }
+
+    /// The same with values of axis `far` of every buffer, workspaces as well, a terabyte apart: 2^38 elements or more. Buffers
+    /// that do not have it, or as their last axis, stay as they are.
+    pub fn run_far(&self, lengths: &[(&str, &[i64])], arguments: &Arrays, seeds: &[u64], far: usize) -> Arrays {
+        self.run_prepared(&self.lay_out(lengths, arguments, Some(far)), lengths, seeds)
+    }
+
+    fn run_prepared(&self, prepared: &Prepared<'p>, lengths: &[(&str, &[i64])], seeds: &[u64]) -> Arrays {
         let run = |&seed: &u64| {
             let mut memory = prepared.memory.clone();
             for launch in &prepared.launches {
-                let report = launch.run(&self.module, &mut memory, &Options { seed, ..Options::default() });
+                // Which banks are met does not depend on the schedule.
+                let options = Options { seed, bank_conflicts: seed == seeds[0], ..Options::default() };
+                let report = launch.run(&self.module, &mut memory, &options);
+                banks::check(self.plan, &launch.kernel, &report);
                 assert!(report.is_clean(), "{} at {lengths:?}, seed {seed}: {report}\n{}", launch.kernel, self.plan);
             }
             memory
@@ -275,12 +323,14 @@ impl Prepared<'_> {
         let mut results = Arrays::new();
         for buffer in self.batch.plan.buffers.iter().filter(|b| b.role != Role::Argument) {
             let bytes = buffer.dtype.bytes() as usize;
-            let id = self.buffers[buffer.name.name()];
-            let (content, written) = (memory.bytes(id), memory.initialised(id));
+            let ids = &self.buffers[buffer.name.name()];
+            let contents: Vec<_> = ids.iter().map(|id| (memory.bytes(*id), memory.initialised(*id))).collect();
             let mut values = vec![];
-            for at in self.batch.elements(buffer) {
-                assert!(written[at * bytes], "element {at} of {} was never written", buffer.name.name());
-                values.push(from_bits(buffer.dtype, &content[at * bytes..(at + 1) * bytes]));
+            for element in self.batch.elements(buffer) {
+                let (which, at) = place(element * bytes);
+                let (content, written) = &contents[which];
+                assert!(written[at], "element {element} of {} was never written", buffer.name.name());
+                values.push(from_bits(buffer.dtype, &content[at..at + bytes]));
             }
             results.insert(buffer.name.name().into(), values);
         }
@@ -290,8 +340,8 @@ impl Prepared<'_> {
     /// The bytes of all results and workspaces, with which of them were written.
     pub fn contents(&self, memory: &Memory) -> Vec<(Vec<u8>, Vec<bool>)> {
         let buffers = self.batch.plan.buffers.iter().filter(|b| b.role != Role::Argument);
-        let ids = buffers.map(|b| self.buffers[b.name.name()]);
-        ids.map(|id| (memory.bytes(id), memory.initialised(id))).collect()
+        let ids = buffers.flat_map(|b| &self.buffers[b.name.name()]);
+        ids.map(|id| (memory.bytes(*id), memory.initialised(*id))).collect()
     }
 }
 

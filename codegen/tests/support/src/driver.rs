@@ -1,5 +1,6 @@
 //! A single-threaded runtime for tests: tables, buffers, launches.
 
+use crate::sparse::Sparse;
 use half::{bf16, f16};
 use nsa_codegen::emit::host::{Isa, JitModule, jit};
 use nsa_codegen::plan::{Buffer, Plan, PlanExtent, Role};
@@ -39,6 +40,14 @@ impl Array {
     }
 }
 
+/// Where the rows of a tensor lie: along its last axis elements are consecutive.
+struct Rows {
+    /// Of one row.
+    bytes: usize,
+    /// In bytes, in row-major order.
+    offsets: Vec<usize>,
+}
+
 /// Pseudo-random numbers in (-1, 1), the same everywhere.
 pub struct Random(pub u64);
 
@@ -75,6 +84,41 @@ fn decode(dtype: Type, bytes: &[u8]) -> f64 {
         Type::F32 => f32::from_le_bytes(bytes.try_into().expect("four bytes")).into(),
         Type::I32 => i32::from_le_bytes(bytes.try_into().expect("four bytes")).into(),
     }
+}
+
+/// Where the elements of a tensor lie: its first one, and strides of all axes.
+struct Place {
+    start: *mut u8,
+    strides: Vec<usize>,
+}
+
+/// Strides of an axis that is not the last.
+#[derive(Clone, Copy, Debug)]
+pub struct Far {
+    /// Its place among a buffer's axes; buffers without such an axis, or with it as their last, stay as they are.
+    pub axis: usize,
+    /// Elements from one of its values to the next.
+    pub stride: usize,
+}
+
+impl Far {
+    /// Strides of a buffer: as if the other axes alone were row-major. None if it has no such axis.
+    fn strides(self, dims: &[usize]) -> Option<Vec<usize>> {
+        if self.axis + 1 >= dims.len() {
+            return None;
+        }
+        let mut others = dims.to_vec();
+        others[self.axis] = 1;
+        assert!(others.iter().product::<usize>() <= self.stride, "values of the axis lie on each other: {dims:?}");
+        let mut strides = row_major(&others);
+        strides[self.axis] = self.stride;
+        Some(strides)
+    }
+}
+
+/// Strides of a tensor without gaps.
+fn row_major(dims: &[usize]) -> Vec<usize> {
+    (0..dims.len()).map(|d| dims[d + 1..].iter().product()).collect()
 }
 
 impl<'p> Machine<'p> {
@@ -185,6 +229,55 @@ impl<'p> Machine<'p> {
     }
     /// The same with so many blocks per call, which must not make a difference.
     pub fn run_portions(&mut self, module: &JitModule, portion: i64) {
+        let mut places = HashMap::new();
+        for buffer in &self.plan.buffers {
+            let strides = row_major(&self.dims(buffer));
+            let bytes = self.memory.get_mut(buffer.name.name()).expect("memory");
+            places.insert(buffer.name.name(), Place { start: bytes.as_mut_ptr(), strides });
+        }
+        self.launch(module, portion, &places);
+    }
+    /// The same with values of one axis of each buffer, workspaces as well, far apart.
+    pub fn run_far(&mut self, module: &JitModule, far: Far) {
+        let (mut regions, mut places) = (vec![], HashMap::new());
+        for buffer in &self.plan.buffers {
+            let (dims, size) = (self.dims(buffer), buffer.dtype.bytes() as usize);
+            let strides = far.strides(&dims).unwrap_or_else(|| row_major(&dims));
+            let last: usize = dims.iter().zip(&strides).map(|(n, stride)| n.saturating_sub(1) * stride).sum();
+            let region = Sparse::new((last + 1) * size);
+            let start = region.start();
+            let rows = Self::rows(&dims, &strides, size);
+            let bytes = self.memory.get_mut(buffer.name.name()).expect("memory");
+            for (row, at) in bytes.chunks(rows.bytes).zip(rows.offsets.iter().copied()) {
+                // SAFETY: the row lies inside the region.
+                unsafe { start.add(at).copy_from_nonoverlapping(row.as_ptr(), row.len()) };
+            }
+            places.insert(buffer.name.name(), Place { start, strides });
+            regions.push((buffer, region, rows));
+        }
+        self.launch(module, 1, &places);
+        for (buffer, region, rows) in regions {
+            let bytes = self.memory.get_mut(buffer.name.name()).expect("memory");
+            for (row, at) in bytes.chunks_mut(rows.bytes).zip(rows.offsets) {
+                // SAFETY: as above.
+                unsafe { region.start().add(at).copy_to_nonoverlapping(row.as_mut_ptr(), row.len()) };
+            }
+        }
+    }
+    fn rows(dims: &[usize], strides: &[usize], size: usize) -> Rows {
+        let Some((width, outer)) = dims.split_last() else { return Rows { bytes: size, offsets: vec![0] } };
+        let offset = |flat: usize| {
+            let mut rest = flat;
+            let along = outer.iter().zip(strides).rev().map(|(n, stride)| {
+                let index = rest % n;
+                rest /= n;
+                index * stride
+            });
+            along.sum::<usize>() * size
+        };
+        Rows { bytes: (width * size).max(1), offsets: (0..outer.iter().product()).map(offset).collect() }
+    }
+    fn launch(&self, module: &JitModule, portion: i64, places: &HashMap<&str, Place>) {
         let plan = self.plan;
         let slots: Vec<AxisName> =
             plan.axes.iter().filter(|a| !matches!(a.extent, PlanExtent::Const(_))).map(|a| a.name).collect();
@@ -216,10 +309,9 @@ impl<'p> Machine<'p> {
             }
             let mut words = vec![table.as_ptr() as u64, tiles.as_ptr() as u64, tiles.len() as u64];
             for buffer in kernel.buffers(plan) {
-                let dims = self.dims(buffer);
-                let bytes = self.memory.get_mut(buffer.name.name()).expect("memory");
-                words.push(bytes.as_mut_ptr() as u64);
-                words.extend((1..dims.len()).map(|d| dims[d..].iter().product::<usize>() as u64));
+                let Place { start, strides } = &places[buffer.name.name()];
+                words.push(*start as u64);
+                words.extend(strides.iter().take(strides.len().saturating_sub(1)).map(|stride| *stride as u64));
             }
             // Scratch memory begins with a cache line.
             let mut scratch = vec![f32::NAN; made.scratch_bytes as usize / 4 + 16];

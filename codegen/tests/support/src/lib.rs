@@ -3,6 +3,8 @@
 //!
 //! What goes wrong ends the test: nothing here returns an error.
 
+mod banks;
 pub mod device;
 pub mod driver;
 pub mod judged;
+mod sparse;
