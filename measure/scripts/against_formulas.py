@@ -6,7 +6,8 @@
 
 Needs PyTorch, and `nsa-run` or `nsa`. The formulas are written from "Native Sparse Attention" (arXiv 2502.11089, equations
 7 to 12), not from this repository's programs. Inputs are fresh random numbers; on a GPU results are poisoned before the launch, and
-each shape runs twice and must give the same bits. Lists of blocks are the kernel's own, once they are seen to be right: equal to the
+each shape runs twice and must give the same bits. Compressed keys and values are the kernel's own where it stores them, once they are seen to
+be right: scores of large queries would turn a rounding of theirs that goes the other way into another softmax. So are lists of blocks: equal to the
 best ones but where the scores at the cut differ by less than a part in a hundred (inputs of the scores are rounded to 8 bits). Where
 lists are not stored, queries with scores at the cut that differ by less than two in a thousand are left out; they may not be most of them.
 
@@ -132,17 +133,28 @@ def perceptron(constants, inputs, name, windows):
     return torch.einsum("igu,ud->igd", hidden, inputs[f"w2_{name}"]) + inputs[f"b2_{name}"]
 
 
+def windows_of(constants, count):
+    """How many values a compressed key has, and how many there are for so many keys."""
+    length = constants.get("L", constants.get("j"))
+    return length, max(0, (count - length) // constants["STRIDE"] + 1)
+
+
 def compressed(constants, inputs):
-    """Compressed keys and values of one sequence, rounded as kernels store them, and how many values of `s` each begins at and has."""
-    length, stride = constants.get("L", constants.get("j")), constants["STRIDE"]
-    count = len(inputs["k_cmp"])
-    number = max(0, (count - length) // stride + 1)
+    """Compressed keys and values of one sequence, rounded as kernels store them, which value of `s` each begins at, and how many it has; None
+    if those that were stored are not right."""
+    stride, (length, number) = constants["STRIDE"], windows_of(constants, len(inputs["k_cmp"]))
     windows = torch.arange(number, device=DEVICE)[:, None] * stride + torch.arange(length, device=DEVICE)[None, :]
     if "w1_k" in inputs:
         pair = (perceptron(constants, inputs, name, windows) for name in ("k", "v"))
     else:
         pair = (inputs[name][windows].mean(1) for name in ("k_cmp", "v_cmp"))
-    return tuple(x.to(constants["dtype"]).double() for x in pair), torch.arange(number, device=DEVICE) * stride, length
+    pair = [x.to(constants["dtype"]).double() for x in pair]
+    for at, name in enumerate(("stored.kc", "stored.vc")):
+        if name in inputs:
+            if not relative(inputs[name], pair[at]) <= TOLERANCE:
+                return None
+            pair[at] = inputs[name]
+    return pair, torch.arange(number, device=DEVICE) * stride, length
 
 
 def selection(constants, p, start, length, count, position, chosen):
@@ -184,7 +196,7 @@ def full(constants, letters, inputs, position, chosen):
 
 
 def sparse(constants, letters, inputs, position, chosen):
-    """Each branch, and their gated sum, for queries at these positions; queries (and groups) that are too close to call."""
+    """Each branch, and their gated sum, for queries at these positions, and queries (and groups) that are too close to call; or what is wrong."""
     q, gate = inputs["q"], inputs.get("gate")
     inputs = dict(inputs)
     for suffix, _ in BRANCHES.values():
@@ -198,13 +210,16 @@ def sparse(constants, letters, inputs, position, chosen):
     at = torch.arange(count, device=DEVICE)
     causal = (at[None, :] <= position[:, None])[:, None, :]
     if "c" in letters or "s" in letters:
-        (kc, vc), start, length = compressed(constants, inputs)
+        found = compressed(constants, inputs)
+        if found is None:
+            return "the compressed keys and values are not right"
+        (kc, vc), start, length = found
         seen = start[None, :] + length - 1 <= position[:, None]
         parts["c"], _, p = attend(q, kc, vc, seen[:, None, :].expand(-1, groups, -1))
     if "s" in letters:
         selected = selection(constants, p, start, length, count, position, chosen)
         if selected is None:
-            return None
+            return "the lists are not the best ones"
         of_block, close = selected
         visible = of_block[..., at // constants["BLOCK"]] & causal
         parts["s"] = attend(q, inputs["k_slc"], inputs["v_slc"], visible)[0]
@@ -233,7 +248,8 @@ def compare(constants, tensors, t, s, given):
     inputs = {name[6:]: tensor.double() for name, tensor in tensors.items() if name.startswith("input.")}
     constants["dtype"] = tensors["input.q"].dtype
     results = {name[7:]: tensor for name, tensor in tensors.items() if name.startswith("result.")}
-    expected, close, first_t, first_s = {}, [], 0, 0
+    stored = {name: tensors[name].double() for name in ("stored.kc", "stored.vc") if name in tensors and letters}
+    expected, close, first_t, first_s, first_i = {}, [], 0, 0, 0
     for own_t, own_s in zip(t, s):
         own = dict(inputs)
         for name in ("q", "gate"):
@@ -241,6 +257,9 @@ def compare(constants, tensors, t, s, given):
                 own[name] = own[name][first_t:first_t + own_t]
         for name in [name for name in own if name.split("_")[0] in ("k", "v")]:
             own[name] = own[name][first_s:first_s + own_s]
+        number = windows_of(constants, own_s)[1] if stored else 0
+        own.update({name: values[first_i:first_i + number] for name, values in stored.items()})
+        first_i += number
         chosen = tensors.get("stored.chosen", results.get("chosen"))
         chosen = None if chosen is None else chosen[first_t:first_t + own_t]
         position = torch.arange(own_t, device=DEVICE) + own_s - own_t
@@ -249,8 +268,8 @@ def compare(constants, tensors, t, s, given):
             rows = slice(at, at + step)
             part = {name: own[name][rows] for name in ("q", "gate") if name in own}
             found = formula(constants, letters, {**own, **part}, position[rows], None if chosen is None else chosen[rows])
-            if found is None:
-                return None, "the lists are not the best ones"
+            if isinstance(found, str):
+                return None, found
             for name, value in found[0].items():
                 expected.setdefault(name, []).append(value)
             close.append(found[1])
