@@ -21,7 +21,7 @@ const EXAMPLES: &[Example] = &[
     Example { name: "alibi", sizes: &[], lengths: CAUSAL, integers: NO_INTEGERS },
     Example {
         name: "bigbird",
-        sizes: &[("BLOCK", 8), ("GLOBAL", 1), ("n", 2)],
+        sizes: &[("g", 1), ("BLOCK", 8), ("GLOBAL", 1), ("n", 2)],
         lengths: CAUSAL,
         // Some of them near the query, some global, some behind the last key.
         integers: |_, at| if at % 6 == 1 { -1 } else { [2, 4, 5, 3, 0, 7, 9][at * 3 % 7] },
@@ -69,7 +69,7 @@ const EXAMPLES: &[Example] = &[
         lengths: &[("t", &[9, 0, 3]), ("s", &[30, 0, 3])],
         integers: NO_INTEGERS,
     },
-    Example { name: "moba", sizes: &[("BLOCK", 16), ("N", 2)], lengths: CAUSAL, integers: NO_INTEGERS },
+    Example { name: "moba", sizes: &[("g", 1), ("BLOCK", 16), ("N", 2)], lengths: CAUSAL, integers: NO_INTEGERS },
     Example {
         name: "nsa",
         sizes: &[("L", 8), ("STRIDE", 4), ("BLOCK", 16), ("N", 4), ("WINDOW", 20)],
@@ -78,7 +78,7 @@ const EXAMPLES: &[Example] = &[
     },
     Example {
         name: "nsa_mlp",
-        sizes: &[("j", 8), ("STRIDE", 4), ("BLOCK", 16), ("N", 4), ("WINDOW", 20), ("u", 16)],
+        sizes: &[("g", 1), ("j", 8), ("STRIDE", 4), ("BLOCK", 16), ("N", 4), ("WINDOW", 20), ("u", 16)],
         lengths: CAUSAL,
         integers: NO_INTEGERS,
     },
@@ -89,7 +89,7 @@ const EXAMPLES: &[Example] = &[
         integers: |name, at| if name == "used" { at as i64 * 11 % 49 } else { at as i64 * 5 % 7 },
     },
     Example { name: "prefix_mask", sizes: &[], lengths: CAUSAL, integers: |_, at| at as i64 * 7 % 23 },
-    Example { name: "quest", sizes: &[("PAGE", 16), ("N", 2)], lengths: CAUSAL, integers: NO_INTEGERS },
+    Example { name: "quest", sizes: &[("g", 1), ("PAGE", 16), ("N", 2)], lengths: CAUSAL, integers: NO_INTEGERS },
     Example { name: "softcap", sizes: &[], lengths: CAUSAL, integers: NO_INTEGERS },
     Example {
         name: "tree",
