@@ -69,7 +69,7 @@ const EXAMPLES: &[Example] = &[
         lengths: &[("t", &[9, 0, 3]), ("s", &[30, 0, 3])],
         integers: NO_INTEGERS,
     },
-    Example { name: "moba", sizes: &[("g", 1), ("BLOCK", 16), ("N", 2)], lengths: CAUSAL, integers: NO_INTEGERS },
+    Example { name: "moba", sizes: &[("BLOCK", 16), ("N", 2)], lengths: CAUSAL, integers: NO_INTEGERS },
     Example {
         name: "nsa",
         sizes: &[("L", 8), ("STRIDE", 4), ("BLOCK", 16), ("N", 4), ("WINDOW", 20)],
