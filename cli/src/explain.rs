@@ -54,7 +54,7 @@ impl Way<'_> {
     /// The lengths that it was costed for: `t = 1, s = 65536`.
     pub fn sizes(&self) -> String {
         let lengths = nsa_codegen::term::context::Context::lengths(self.program, &self.variant.sizes);
-        let runtime = self.program.axes.iter().filter(|axis| axis.extent == nsa_dsl::program::Extent::Runtime);
+        let runtime = self.program.runtime_axes();
         let length = |name: &str| lengths.get(&nsa_codegen::term::AxisName::new(name)).copied().unwrap_or(0);
         runtime.map(|axis| format!("{} = {}", axis.name, length(&axis.name))).collect::<Vec<_>>().join(", ")
     }

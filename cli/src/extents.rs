@@ -32,8 +32,7 @@ pub fn lengths(program: &Program, set: &Lengths, packed: &[usize], given: Option
         (None, 0) => 1,
         (None, all) => all,
     };
-    let runtime = || program.axes.iter().filter(|axis| axis.extent == Extent::Runtime);
-    if !packed.is_empty() && runtime().all(|axis| set.contains_key(&axis.name)) {
+    if !packed.is_empty() && program.runtime_axes().all(|axis| set.contains_key(&axis.name)) {
         return Err("--lengths is for the run-time axes that --set leaves out, and none is left".to_string().into());
     }
     let found = match given {
@@ -42,7 +41,7 @@ pub fn lengths(program: &Program, set: &Lengths, packed: &[usize], given: Option
         _ => BTreeMap::new(),
     };
     let mut lengths = Lengths::new();
-    for axis in runtime() {
+    for axis in program.runtime_axes() {
         let name = &axis.name;
         let (told, list) = match (set.get(name), found.get(name)) {
             (Some(list), _) => ("--set", list.clone()),

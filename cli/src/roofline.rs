@@ -2,8 +2,10 @@
 
 use crate::failure::Failure;
 use crate::loading::Loaded;
+use crate::program::Chosen;
 use nsa::Plan;
 use nsa_artifact::Target;
+use nsa_codegen::Options;
 use nsa_codegen::machine::{ALL, GpuRates, Machine};
 use nsa_codegen::plan::dtype;
 use nsa_dsl::Program;
@@ -89,8 +91,27 @@ fn cache_size(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
+/// Whose costs decide between the ways to compute a program.
+#[derive(clap::Args)]
+pub struct Costs {
+    /// The machine whose costs decide: h200, h100, a100, sm_80, x86_64 or aarch64; by default the one that stands for the target.
+    #[arg(long, value_name = "NAME")]
+    machine: Option<String>,
+}
+
+impl Costs {
+    /// Options to compile a program for some targets by these costs.
+    ///
+    /// # Errors
+    /// No such machine, or none that runs code for all the targets.
+    pub fn options(&self, chosen: &Chosen, targets: Vec<Target>) -> Result<Options, Failure> {
+        let machine = named(self.machine.as_deref(), &targets)?;
+        Ok(Options { machine, ..chosen.options(targets) })
+    }
+}
+
 /// The described machine of a name, if there is one, which must run code for each of the targets.
-pub fn named(name: Option<&str>, targets: &[Target]) -> Result<Option<&'static Machine>, Failure> {
+fn named(name: Option<&str>, targets: &[Target]) -> Result<Option<&'static Machine>, Failure> {
     let Some(name) = name else { return Ok(None) };
     let Some(machine) = Machine::named(name) else {
         let known = ALL.map(|machine| machine.name);

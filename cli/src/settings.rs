@@ -46,7 +46,7 @@ pub fn compile(file: &str, text: &str, mut given: Settings, set: &[String]) -> R
     }
     let mut lengths = Lengths::new();
     for setting in axes {
-        if !program.axes.iter().any(|axis| axis.name == setting.name && axis.extent == Extent::Runtime) {
+        if !program.runtime_axes().any(|axis| axis.name == setting.name) {
             return Err(program.diagnose(unknown(&program, setting.name)).into());
         }
         let list = setting.value.split(',').map(length).collect::<Result<Vec<usize>, String>>();
@@ -109,8 +109,7 @@ pub fn length(text: &str) -> Result<usize, String> {
 /// An error about a name that is neither a constant's nor a run-time axis'.
 fn unknown(program: &Program, name: &str) -> Diagnostic {
     let constants: Vec<&str> = program.constants.iter().map(|(name, _)| name.as_str()).collect();
-    let runtime = program.axes.iter().filter(|axis| axis.extent == Extent::Runtime);
-    let runtime: Vec<&str> = runtime.map(|axis| axis.name.as_str()).collect();
+    let runtime: Vec<&str> = program.runtime_axes().map(|axis| axis.name.as_str()).collect();
     let known = || constants.iter().chain(&runtime).copied();
     let axis = program.axes.iter().find(|axis| axis.name == name);
     let message = match axis.map(|axis| &axis.extent) {

@@ -301,9 +301,9 @@ impl Lowered {
     fn emit(&self, program: &Program, options: &Options) -> Result<Vec<Code>, CompileError> {
         let target = self.target;
         let code = |(number, variant): (usize, &Variant)| {
-            let code = match target {
-                Target::Sm80 | Target::Sm90a => nvptx::emit(&variant.plan, gpu(target)).map(Code::Ptx),
-                Target::X86_64 | Target::Aarch64 => {
+            let code = match nvptx::Target::of(target) {
+                Some(gpu) => nvptx::emit(&variant.plan, gpu).map(Code::Ptx),
+                None => {
                     let prefix = format!("{}_{}_{number}", options.prefix, symbol_name(&program.name));
                     host::emit(&variant.plan, cpu(target), &prefix).map(|code| Code::Host(code, prefix))
                 }
@@ -358,9 +358,9 @@ pub fn lower(program: &Program, target: Target, options: &Options) -> Result<Low
 /// # Errors
 /// What the target's emitter refuses.
 pub fn llvm_text(plan: &Plan, target: Target) -> Result<String, CompileError> {
-    let text = match target {
-        Target::Sm80 | Target::Sm90a => nvptx::ir(plan, gpu(target)),
-        Target::X86_64 | Target::Aarch64 => host::ir(plan, cpu(target), &plan.name),
+    let text = match nvptx::Target::of(target) {
+        Some(gpu) => nvptx::ir(plan, gpu),
+        None => host::ir(plan, cpu(target), &plan.name),
     };
     text.map_err(|error| CompileError::Emit { target, error })
 }
@@ -470,11 +470,6 @@ pub fn machine(target: Target) -> &'static Machine {
         Target::X86_64 => &crate::machine::X86_64,
         Target::Aarch64 => &crate::machine::AARCH64,
     }
-}
-
-/// The emitter's name for a GPU target.
-fn gpu(target: Target) -> nvptx::Target {
-    if target == Target::Sm90a { nvptx::Target::Sm90a } else { nvptx::Target::Sm80 }
 }
 
 /// The emitter's name for a CPU target.

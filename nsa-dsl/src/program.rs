@@ -377,6 +377,10 @@ impl Program {
             Source::Top(_) => true,
         }
     }
+    /// The axes whose lengths are given at run time, in the order of the program.
+    pub fn runtime_axes(&self) -> impl Iterator<Item = &Axis> {
+        self.axes.iter().filter(|axis| axis.extent == Extent::Runtime)
+    }
     /// The parameters, in the order of the signature.
     pub fn params(&self) -> impl Iterator<Item = (TensorId, &Tensor)> {
         self.tensors

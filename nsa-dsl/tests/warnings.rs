@@ -18,11 +18,13 @@ fn kernel(body: &str) -> String {
 
 const ATTEND: &str = "attend(q, k, v, s <= pos(t))";
 
+/// Scores of blocks of keys.
+const BLOCKS: &str =
+    "let b_mean[b < ceil_div(len(s), 64), g, d] = mean[j < 64] k[b * 64 + j, g, d] where b * 64 + j < len(s);
+    let fit[t, g, b] = sum[d] q * b_mean;";
+
 #[test]
 fn what_hardly_is_meant() {
-    let blocks =
-        "let b_mean[b < ceil_div(len(s), 64), g, d] = mean[j < 64] k[b * 64 + j, g, d] where b * 64 + j < len(s);
-    let fit[t, g, b] = sum[d] q * b_mean;";
     let bodies = [
         format!("let x = sum[d] q; {ATTEND}"),
         format!("let (x, y) = attend(q, k, v); {ATTEND}"),
@@ -33,7 +35,7 @@ fn what_hardly_is_meant() {
         "attend(q, k, v, causal(s, t))".to_string(),
         "let fit[t, s] = sum[g, d] q * k; let c = top[s](fit, 64); attend(q, k, v, s / 64 in c && s <= pos(t))"
             .to_string(),
-        format!("{blocks} let c = top[b](fit, 4); attend(q, k, v, s in c && s <= pos(t))"),
+        format!("{BLOCKS} let c = top[b](fit, 4); attend(q, k, v, s in c && s <= pos(t))"),
     ];
     let mut programs: Vec<String> = bodies.iter().map(|body| kernel(body)).collect();
     programs.push("kernel a(q[t], x[t]) -> o[t] { q }".into());
@@ -51,9 +53,6 @@ fn what_hardly_is_meant() {
 /// Near what is warned about, and of use.
 #[test]
 fn what_may_well_be_meant() {
-    let blocks =
-        "let b_mean[b < ceil_div(len(s), 64), g, d] = mean[j < 64] k[b * 64 + j, g, d] where b * 64 + j < len(s);
-    let fit[t, g, b] = sum[d] q * b_mean;";
     let bodies = [
         ATTEND.to_string(),
         format!("let _x = sum[d] q; {ATTEND}"),
@@ -68,9 +67,9 @@ fn what_may_well_be_meant() {
         "attend(q, k, v, window(s, pos(t), 512))".to_string(),
         "attend(q, k, v, s <= t)".to_string(),
         "let fit[t, s] = sum[g, d] q * k; let c = top[s](fit, 64); attend(q, k, v, s in c && s <= pos(t))".to_string(),
-        format!("{blocks} let c = top[b](fit, 4); attend(q, k, v, s / 64 in c && s <= pos(t))"),
+        format!("{BLOCKS} let c = top[b](fit, 4); attend(q, k, v, s / 64 in c && s <= pos(t))"),
         // Blocks of listed blocks, and other widths.
-        format!("{blocks} let c = top[b](fit, 4); attend(q, k, v, s / 32 in c && s <= pos(t))"),
+        format!("{BLOCKS} let c = top[b](fit, 4); attend(q, k, v, s / 32 in c && s <= pos(t))"),
     ];
     let mut programs: Vec<String> = bodies.iter().map(|body| kernel(body)).collect();
     // A parameter that gives an axis its length, and one whose axes say what goes together.

@@ -7,7 +7,6 @@ use crate::program::Source;
 use crate::settings::length;
 use crate::text::seconds;
 use nsa::Device;
-use nsa_dsl::program::Extent;
 use nsa_measure::{Case, Memory, Tensors, fill, time};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -44,7 +43,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     for &size in &arguments.sizes {
         let mut lengths = chosen.lengths.clone();
         let sequences = lengths.values().next().map_or(1, Vec::len);
-        for axis in chosen.program.axes.iter().filter(|axis| axis.extent == Extent::Runtime) {
+        for axis in chosen.program.runtime_axes() {
             lengths.entry(axis.name.clone()).or_insert_with(|| vec![size; sequences]);
         }
         // Before workspaces are taken.

@@ -3,10 +3,9 @@
 use crate::failure::{Failure, at, print};
 use crate::program::{Source, targets};
 use crate::reading::is_standard_input;
-use crate::roofline;
+use crate::roofline::Costs;
 use crate::text::bytes;
 use nsa_artifact::Code;
-use nsa_codegen::Options;
 use std::path::PathBuf;
 
 /// Compile a program to an artifact: one file with the kernels for several targets.
@@ -17,9 +16,8 @@ pub struct Arguments {
     /// Targets, separated by commas: sm_80, sm_90a, x86_64, aarch64, host, or all.
     #[arg(long, visible_aliases = ["target", "arch"], default_value = "sm_80,sm_90a,host")]
     targets: String,
-    /// The machine whose costs decide: h200, h100, a100, sm_80, x86_64 or aarch64; by default the one that stands for the target.
-    #[arg(long, value_name = "NAME")]
-    machine: Option<String>,
+    #[command(flatten)]
+    machine: Costs,
     /// The file; by default that of the program (the kernel's name, if it comes from the standard input) with the extension .nsak.
     #[arg(long, short)]
     output: Option<PathBuf>,
@@ -28,8 +26,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let chosen = arguments.source.load()?;
     let targets = targets(&arguments.targets)?;
-    let machine = roofline::named(arguments.machine.as_deref(), &targets)?;
-    let artifact = nsa_codegen::compile(&chosen.program, &Options { machine, ..chosen.options(targets) })?.artifact;
+    let artifact = nsa_codegen::compile(&chosen.program, &arguments.machine.options(&chosen, targets)?)?.artifact;
     let own = || match is_standard_input(&arguments.source.file) {
         true => PathBuf::from(format!("{}.nsak", chosen.program.name)),
         false => arguments.source.file.with_extension("nsak"),

@@ -3,8 +3,7 @@
 use crate::explain::{Paint, Way, json, pipeline, taken, text};
 use crate::failure::{Failure, print};
 use crate::program::{Source, targets};
-use crate::roofline;
-use nsa_codegen::Options;
+use crate::roofline::Costs;
 use std::path::PathBuf;
 
 /// Explain how a program becomes kernels: the laws it came by, what was considered, what each way costs, what was chosen.
@@ -15,9 +14,8 @@ pub struct Arguments {
     /// Targets, separated by commas.
     #[arg(long, visible_aliases = ["targets", "arch"], default_value = "sm_80")]
     target: String,
-    /// The machine whose costs decide: h200, h100, a100, sm_80, x86_64 or aarch64; by default the one that stands for the target.
-    #[arg(long, value_name = "NAME")]
-    machine: Option<String>,
+    #[command(flatten)]
+    machine: Costs,
     /// Also print each law's equation, and the terms before and after it.
     #[arg(long)]
     steps: bool,
@@ -36,8 +34,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let paint = Paint::for_output();
     let (mut out, mut data) = (String::new(), vec![]);
     for (number, target) in targets.into_iter().enumerate() {
-        let machine = roofline::named(arguments.machine.as_deref(), &[target])?;
-        let options = Options { machine, ..chosen.options(vec![target]) };
+        let options = arguments.machine.options(&chosen, vec![target])?;
         let lowered = nsa_codegen::lower(&chosen.program, target, &options)?;
         let mut ways = vec![];
         for variant in &lowered.variants {

@@ -2,9 +2,8 @@
 
 use crate::failure::{Failure, at, print};
 use crate::program::Source;
-use crate::roofline;
+use crate::roofline::Costs;
 use nsa_artifact::Target;
-use nsa_codegen::Options;
 use std::path::PathBuf;
 
 /// Print the PTX of a program.
@@ -15,9 +14,8 @@ pub struct Arguments {
     /// The GPU: sm_80 (A100 and later) or sm_90a (H100, H200).
     #[arg(long, visible_aliases = ["target", "targets"], default_value = "sm_80")]
     arch: String,
-    /// The machine whose costs decide: h200, h100, a100, sm_80, x86_64 or aarch64; by default the one that stands for the target.
-    #[arg(long, value_name = "NAME")]
-    machine: Option<String>,
+    #[command(flatten)]
+    machine: Costs,
     /// Which way to run the program, by its label, if there are several; the last one is the general one.
     #[arg(long)]
     variant: Option<String>,
@@ -32,8 +30,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         return Err(format!("{target} is no GPU: sm_80 and sm_90a are").into());
     }
     let chosen = arguments.source.load()?;
-    let machine = roofline::named(arguments.machine.as_deref(), &[target])?;
-    let options = Options { machine, ..chosen.options(vec![target]) };
+    let options = arguments.machine.options(&chosen, vec![target])?;
     let artifact = nsa_codegen::compile(&chosen.program, &options)?.artifact;
     let variants = artifact.manifest().target(target).map_or(&[][..], |t| &t.variants);
     let labels: Vec<&str> = variants.iter().map(|v| v.label.as_str()).collect();

@@ -5,7 +5,7 @@ use nsa_artifact::Target;
 use nsa_codegen::assembler;
 use nsa_codegen::emit::nvptx;
 use nsa_codegen::plan::Plan;
-use nsa_codegen::plan::resources::{Limits, Resources, SM_80, SM_90};
+use nsa_codegen::plan::resources::{Limits, Resources};
 
 /// What a kernel takes, assembled.
 #[derive(Clone, Copy, Debug)]
@@ -20,11 +20,7 @@ pub struct Taken {
 
 /// What the assembler says of a plan's kernels, in their order; or why it says nothing.
 pub fn taken(plan: &Plan, target: Target) -> Result<Vec<Taken>, String> {
-    let gpu = match target {
-        Target::Sm80 => nvptx::Target::Sm80,
-        Target::Sm90a => nvptx::Target::Sm90a,
-        Target::X86_64 | Target::Aarch64 => return Err(format!("{target} is no GPU")),
-    };
+    let gpu = nvptx::Target::of(target).ok_or(format!("{target} is no GPU"))?;
     let ptxas = assembler::find().ok_or("with NVIDIA's assembler (NSA_PTXAS, or ptxas in PATH) they would be known")?;
     let code = nvptx::emit(plan, gpu).map_err(|error| error.to_string())?;
     let assembled = assembler::assemble(&ptxas, &code.text, gpu).map_err(|error| error.to_string())?;
@@ -37,12 +33,8 @@ pub fn taken(plan: &Plan, target: Target) -> Result<Vec<Taken>, String> {
 }
 
 /// What a GPU target's multiprocessor has.
-pub fn limits(target: Target) -> Option<&'static Limits> {
-    match target {
-        Target::Sm80 => Some(&SM_80),
-        Target::Sm90a => Some(&SM_90),
-        Target::X86_64 | Target::Aarch64 => None,
-    }
+pub fn limits(target: Target) -> Option<Limits> {
+    nvptx::Target::of(target).map(nvptx::Target::limits)
 }
 
 /// What a multiprocessor holds of a kernel.

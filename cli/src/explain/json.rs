@@ -41,7 +41,7 @@ pub fn json(way: &Way) -> Value {
         .iter()
         .enumerate()
         .map(|(number, kernel)| {
-            let held = limits(way.lowered.target).and_then(|limits| held(way, number, limits));
+            let held = limits(way.lowered.target).and_then(|limits| held(way, number, &limits));
             let Some(Held { takes, spilled, blocks, share }) = held else { return json!({"kernel": kernel.name}) };
             json!({
                 "kernel": kernel.name, "threads": takes.threads, "registers": takes.registers,

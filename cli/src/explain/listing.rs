@@ -2,8 +2,8 @@
 
 use super::phrase::Phrases;
 use super::statement::{Step, steps, tile};
-use nsa_codegen::plan::{Kernel, Layout, Plan, PlanExtent, Role, Span, TileAxis};
-use nsa_codegen::term::AxisName;
+use nsa_codegen::plan::print::{head, list};
+use nsa_codegen::plan::{Kernel, Plan, PlanExtent, TileAxis};
 
 /// Axes, buffers, kernels.
 pub fn listing(plan: &Plan) -> String {
@@ -18,12 +18,7 @@ pub fn listing(plan: &Plan) -> String {
         };
     }
     for buffer in &plan.buffers {
-        let role = match buffer.role {
-            Role::Argument => "argument",
-            Role::Result => "result",
-            Role::Workspace => "workspace",
-        };
-        text += &format!("  {role} {}: {}[{}]\n", buffer.name.name(), buffer.dtype, names(&buffer.axes));
+        text += &format!("  {buffer}\n");
     }
     for own in &plan.kernels {
         text += &format!("\n{}", kernel(plan, own));
@@ -31,30 +26,13 @@ pub fn listing(plan: &Plan) -> String {
     text
 }
 
-fn names(axes: &[AxisName]) -> String {
-    axes.iter().map(|axis| axis.name()).collect::<Vec<_>>().join(", ")
-}
-
-fn spans(spans: &[Span]) -> String {
-    spans.iter().map(|span| format!("{}:{}", span.axis.name(), span.count)).collect::<Vec<_>>().join(", ")
-}
-
 fn kernel(plan: &Plan, kernel: &Kernel) -> String {
     let phrases = Phrases::new(plan, Some(kernel));
-    let grid = kernel.grid.iter().map(|axis| match axis.tile {
-        1 => axis.axis.name().to_string(),
-        tile => format!("{}/{tile}", axis.axis.name()),
-    });
-    let layout = match kernel.layout {
-        Layout::Elements { threads } => format!("{threads} threads"),
-        Layout::Fragments { rows, repeat, columns } => format!("{rows} x {columns} warps of {} rows", 16 * repeat),
-    };
-    let grid = grid.collect::<Vec<_>>().join(", ");
-    let mut text = format!("kernel {}: grid [{grid}], rows [{}], {layout}\n", kernel.name, spans(&kernel.rows));
+    let mut text = format!("{}\n", head(kernel));
     for (number, own) in kernel.tiles.iter().enumerate() {
         let slow = match &own.slow {
             TileAxis::Rows => "rows".to_string(),
-            TileAxis::Span(span) => spans(std::slice::from_ref(span)),
+            TileAxis::Span(span) => span.to_string(),
         };
         let flight = match own.stages {
             0 | 1 => String::new(),
@@ -63,18 +41,18 @@ fn kernel(plan: &Plan, kernel: &Kernel) -> String {
         text += &format!(
             "  tile {}[{slow}, {}] = {}, {}, {}{flight}\n",
             tile(kernel, number as u32),
-            spans(std::slice::from_ref(&own.fast)),
+            own.fast,
             phrases.show(own.element),
             own.dtype,
             if own.copy { "copied" } else { "computed" },
         );
     }
     for (number, stage) in kernel.stages.iter().enumerate() {
-        let (name, columns) = (phrases.stage(number as u32), spans(std::slice::from_ref(&stage.columns)));
-        text += &format!("  ring {name}[{}; {columns}] in shared memory\n", spans(&stage.rows));
+        let name = phrases.stage(number as u32);
+        text += &format!("  ring {name}[{}; {}] in shared memory\n", list(&stage.rows), stage.columns);
     }
-    for list in &kernel.lists {
-        text += &format!("  the best {} for each of [{}]\n", list.count, spans(&list.rows));
+    for best in &kernel.lists {
+        text += &format!("  the best {} for each of [{}]\n", best.count, list(&best.rows));
     }
     block(&steps(plan, kernel), 1, &mut text);
     text

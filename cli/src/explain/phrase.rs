@@ -139,7 +139,7 @@ impl<'a> Phrases<'a> {
             return name.clone();
         }
         let (text, level) = self.text(id);
-        if is_integer(self.node(id)) && self.is_of_block(id) {
+        if self.node(id).is_integer_arithmetic() && self.is_of_block(id) {
             self.printed.borrow_mut().entry(text.clone()).or_insert((0, id)).0 += 1;
         }
         if level < outer { format!("({text})") } else { text }
@@ -426,7 +426,9 @@ impl<'a> Phrases<'a> {
     /// Whether two terms are said alike, names left aside.
     pub fn same(&self, a: Id, b: Id) -> bool {
         let plain = Phrases::new(self.plan, self.kernel);
-        a == b || is_integer(self.node(a)) == is_integer(self.node(b)) && plain.show(a) == plain.show(b)
+        a == b
+            || self.node(a).is_integer_arithmetic() == self.node(b).is_integer_arithmetic()
+                && plain.show(a) == plain.show(b)
     }
 
     fn fold(&self, name: &str, domain: Id, body: Id) -> (String, u8) {
@@ -538,19 +540,6 @@ fn restriction(conditions: &[(String, u8)]) -> Option<String> {
     };
     let all: Vec<String> = conditions.iter().map(part).collect();
     (!all.is_empty()).then(|| all.join(" && "))
-}
-
-fn is_integer(node: &Term) -> bool {
-    matches!(
-        node,
-        Term::IntAdd(_)
-            | Term::IntSub(_)
-            | Term::IntMul(_)
-            | Term::IntDiv(_)
-            | Term::IntRem(_)
-            | Term::IntMin(_)
-            | Term::IntMax(_)
-    )
 }
 
 /// What the language calls a fold.

@@ -219,7 +219,7 @@ fn head(picture: &mut Picture, way: &Way, sizes: &Sizes, kernel: &Kernel, number
     if !kernel.rows.is_empty() {
         text += &format!(", rows {}", axes(rows.collect()));
     }
-    let held = limits(way.lowered.target).and_then(|limits| held(way, number, limits));
+    let held = limits(way.lowered.target).and_then(|limits| held(way, number, &limits));
     if let Some(Held { takes, spilled, blocks, .. }) = held {
         let many = match (spilled, blocks) {
             (None, _) => format!("at most {blocks}"),

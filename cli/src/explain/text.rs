@@ -59,7 +59,7 @@ pub fn text(way: &Way, steps: bool, paint: Paint) -> String {
                         format!("Registers are those of variables and operands, the least there can be; {why}."),
                 }
             ),
-            occupancy(way, limits),
+            occupancy(way, &limits),
         );
     }
     section("The plan", PLAN, listing(&way.variant.plan));

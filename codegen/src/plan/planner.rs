@@ -215,8 +215,9 @@ impl<'a> Planner<'a> {
         for group in &groups {
             match self.tiled(group).or_else(|error| self.walked(group).map_err(|_| error)) {
                 Ok(kernel) => {
-                    let alive = resources::crowded(&kernel, &|term| self.arena.variables(term));
-                    if let Some(alive) = alive.filter(|_| self.tiling.registers.is_some()) {
+                    if self.tiling.registers.is_some()
+                        && let Some(alive) = resources::crowded(&kernel, &|term| self.arena.variables(term))
+                    {
                         crowded.push((kernel.name.clone(), format!("its values take {alive} registers of a thread")));
                     }
                     kernels.push(kernel);

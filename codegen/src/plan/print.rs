@@ -15,12 +15,7 @@ impl Display for Plan {
             }
         }
         for buffer in &self.buffers {
-            let role = match buffer.role {
-                Role::Argument => "argument",
-                Role::Result => "result",
-                Role::Workspace => "workspace",
-            };
-            writeln!(f, "  {role} {}: {}[{}]", buffer.name.name(), buffer.dtype, names(&buffer.axes))?;
+            writeln!(f, "  {buffer}")?;
         }
         for kernel in &self.kernels {
             writeln!(f)?;
@@ -30,12 +25,45 @@ impl Display for Plan {
     }
 }
 
-fn names(axes: &[AxisName]) -> String {
-    axes.iter().map(|a| a.name()).collect::<Vec<_>>().join(", ")
+/// With commas between.
+pub fn list<T: ToString>(parts: &[T]) -> String {
+    parts.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn spans(spans: &[Span]) -> String {
-    spans.iter().map(|s| format!("{}:{}", s.axis.name(), s.count)).collect::<Vec<_>>().join(", ")
+/// As in `argument q: bf16[t, g, d]`.
+impl Display for Buffer {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let role = match self.role {
+            Role::Argument => "argument",
+            Role::Result => "result",
+            Role::Workspace => "workspace",
+        };
+        let axes: Vec<&str> = self.axes.iter().map(|axis| axis.name()).collect();
+        write!(f, "{role} {}: {}[{}]", self.name.name(), self.dtype, list(&axes))
+    }
+}
+
+/// As in `s:64`.
+impl Display for Span {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.axis.name(), self.count)
+    }
+}
+
+/// As in `t/64`, or `g` for single values.
+impl Display for GridAxis {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.tile {
+            1 => f.write_str(self.axis.name()),
+            tile => write!(f, "{}/{tile}", self.axis.name()),
+        }
+    }
+}
+
+/// Grid, rows and warps: `kernel o: grid [g, t/8], rows [t:8, r:16], 4 x 1 warps of 32 rows`.
+pub fn head(kernel: &Kernel) -> String {
+    let Kernel { name, grid, rows, layout, .. } = kernel;
+    format!("kernel {name}: grid [{}], rows [{}], {layout}", list(grid), list(rows))
 }
 
 struct KernelText<'a> {
@@ -46,51 +74,36 @@ struct KernelText<'a> {
 impl Display for KernelText<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let k = self.kernel;
-        let grid: Vec<_> = k
-            .grid
-            .iter()
-            .map(|g| if g.tile == 1 { g.axis.name().to_string() } else { format!("{}/{}", g.axis.name(), g.tile) })
-            .collect();
-        writeln!(
-            f,
-            "kernel {}: grid [{}], rows [{}], {}",
-            k.name,
-            grid.join(", "),
-            spans(&k.rows),
-            LayoutText(k.layout)
-        )?;
+        writeln!(f, "{}", head(k))?;
         for (i, t) in k.tiles.iter().enumerate() {
             let slow = match &t.slow {
                 TileAxis::Rows => "rows".to_string(),
-                TileAxis::Span(s) => format!("{}:{}", s.axis.name(), s.count),
+                TileAxis::Span(s) => s.to_string(),
             };
             let how = if t.copy { "copied" } else { "computed" };
             writeln!(
                 f,
-                "  tile {} = {} over [{slow}, {}:{}], {}, {how}, {} in flight",
+                "  tile {} = {} over [{slow}, {}], {}, {how}, {} in flight",
                 self.tile(i as u32),
                 show(self.terms, t.element),
-                t.fast.axis.name(),
-                t.fast.count,
+                t.fast,
                 t.dtype,
                 t.stages
             )?;
         }
         for (i, s) in k.stages.iter().enumerate() {
-            writeln!(f, "  stage:{i} over [{}; {}:{}]", spans(&s.rows), s.columns.axis.name(), s.columns.count)?;
+            writeln!(f, "  stage:{i} over [{}; {}]", list(&s.rows), s.columns)?;
         }
         for (i, l) in k.lists.iter().enumerate() {
-            writeln!(f, "  list:{i} of {} over [{}]", l.count, spans(&l.rows))?;
+            writeln!(f, "  list:{i} of {} over [{}]", l.count, list(&l.rows))?;
         }
         self.block(f, &k.body, 1)
     }
 }
 
-struct LayoutText(Layout);
-
-impl Display for LayoutText {
+impl Display for Layout {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self.0 {
+        match self {
             Layout::Elements { threads } => write!(f, "{threads} threads"),
             Layout::Fragments { rows, repeat, columns } => {
                 write!(f, "{rows} x {columns} warps of {} rows", 16 * repeat)
@@ -112,7 +125,7 @@ impl KernelText<'_> {
         if v.rows {
             parts.push("rows".to_string());
         }
-        parts.extend(v.columns.iter().map(|c| format!("{}:{}", c.axis.name(), c.count)));
+        parts.extend(v.columns.iter().map(Span::to_string));
         format!("{}[{}]", self.var(id), parts.join(", "))
     }
     fn show(&self, id: Id) -> String {

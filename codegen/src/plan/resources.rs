@@ -43,14 +43,14 @@ pub struct Resources {
     pub shared: u32,
 }
 
+/// Registers for addresses, counters and temporaries, as seen in assembled kernels.
+const OVERHEAD: u32 = 40;
+
 /// The same for each loop over tiles behind the first: its bounds, its masks, and what its pipeline is ahead.
 const FURTHER_LOOP: u32 = 12;
 
 /// Shared memory that the driver keeps of every block, in bytes.
 pub const DRIVER_SHARED: u32 = 1024;
-
-/// Registers for addresses, counters and temporaries, as seen in assembled kernels.
-const OVERHEAD: u32 = 40;
 
 /// 64-bit list entries of a thread that stay in registers; more are kept in shared memory.
 pub const LIST_KEYS: u32 = 16;

@@ -437,13 +437,7 @@ impl<'a> Kernel<'a> {
                 self.total.launches += 1;
                 self.total.blocks *= self.chunks(here, stack);
             }
-            Term::IntAdd(_)
-            | Term::IntSub(_)
-            | Term::IntMul(_)
-            | Term::IntDiv(_)
-            | Term::IntRem(_)
-            | Term::IntMin(_)
-            | Term::IntMax(_) => {
+            ref node if node.is_integer_arithmetic() => {
                 // addresses and bounds: mostly constant along a lane's work
                 self.total.scalar += 0.25 * self.count(here, stack);
             }

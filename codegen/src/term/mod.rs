@@ -117,6 +117,22 @@ define_language! {
     }
 }
 
+impl Term {
+    /// Whether it computes an integer from two others.
+    pub fn is_integer_arithmetic(&self) -> bool {
+        matches!(
+            self,
+            Term::IntAdd(_)
+                | Term::IntSub(_)
+                | Term::IntMul(_)
+                | Term::IntDiv(_)
+                | Term::IntRem(_)
+                | Term::IntMin(_)
+                | Term::IntMax(_)
+        )
+    }
+}
+
 /// A real constant; always printed with a point, so that it is never read back as an integer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Real(u64);

@@ -188,13 +188,7 @@ pub(super) fn own(graph: &Graph, machine: &Machine, visits: &Visits, class: Id, 
         | Term::Inner(_)
         | Term::Chunks(_)
         | Term::Chunk(_) => 1e-12,
-        Term::IntAdd(_)
-        | Term::IntSub(_)
-        | Term::IntMul(_)
-        | Term::IntDiv(_)
-        | Term::IntRem(_)
-        | Term::IntMin(_)
-        | Term::IntMax(_) => 0.0,
+        ref node if node.is_integer_arithmetic() => 0.0,
         Term::Fold([monoid, domain, body]) => {
             let elements = count * visits.at(graph, domain);
             let lse = graph[monoid].nodes.contains(&Term::Monoid(Monoid::Lse));

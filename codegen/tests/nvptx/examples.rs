@@ -52,11 +52,7 @@ pub fn ways(file: &Path, settings: &Settings, targets: &[Target]) -> Vec<Way> {
     let mut ways = vec![];
     for &target in targets {
         let lowered = lower(&program, target, &Options::default()).unwrap_or_else(|e| panic!("{stem} {target}: {e}"));
-        let gpu = match target {
-            Target::Sm80 => Some(nvptx::Target::Sm80),
-            Target::Sm90a => Some(nvptx::Target::Sm90a),
-            _ => None,
-        };
+        let gpu = nvptx::Target::of(target);
         for variant in lowered.variants {
             let name = format!("{stem}-{target}-{}", variant.label.replace(' ', "-"));
             let emit = |gpu| (gpu, nvptx::emit(&variant.plan, gpu).unwrap_or_else(|e| panic!("{name}: {e}")));

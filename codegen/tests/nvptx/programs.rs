@@ -48,7 +48,7 @@ pub fn arguments(program: &Program, lengths: &[(&str, &[i64])], seed: u64) -> Ar
 pub const GPU_TARGETS: [Target; 2] = [Target::Sm80, Target::Sm90a];
 
 pub fn gpu(target: Target) -> nvptx::Target {
-    if target == Target::Sm90a { nvptx::Target::Sm90a } else { nvptx::Target::Sm80 }
+    nvptx::Target::of(target).expect("a GPU")
 }
 
 /// Seeds of the interpreter's scheduler: each result must come out of each order of the warps.

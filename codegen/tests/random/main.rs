@@ -98,10 +98,9 @@ fn check(Generated { text, element }: &Generated) -> Result<(), TestCaseError> {
 
 /// All results, once per way to run a plan on a target.
 fn run(plan: &Plan, target: Target, arguments: &Arrays) -> Vec<Arrays> {
-    if target != Target::X86_64 {
+    if let Some(gpu) = nvptx::Target::of(target) {
         let lengths = LENGTHS.map(|(axis, lengths)| (axis, lengths.iter().map(|n| *n as i64).collect::<Vec<_>>()));
         let lengths: Vec<(&str, &[i64])> = lengths.iter().map(|(axis, n)| (*axis, n.as_slice())).collect();
-        let gpu = if target == Target::Sm90a { nvptx::Target::Sm90a } else { nvptx::Target::Sm80 };
         return vec![Compiled::new(plan, gpu).run(&lengths, arguments, &[3])];
     }
     let mut machine = Machine::new(plan, &LENGTHS);

@@ -88,7 +88,7 @@ pub fn survives(example: &Example) {
         let lowered = lower(&program, target, &Options::default()).unwrap_or_else(|error| panic!("{target}: {error}"));
         let arrays = arguments(&program, example, example.lengths);
         for variant in &lowered.variants {
-            match gpu(target).map(|gpu| Compiled::new(&variant.plan, gpu)) {
+            match nvptx::Target::of(target).map(|gpu| Compiled::new(&variant.plan, gpu)) {
                 None => drop(on_host(&variant.plan, example.lengths, &arrays)),
                 Some(compiled) => {
                     let owned = signed(example.lengths);
@@ -125,7 +125,7 @@ fn check_on(example: &Example, text: &str, target: Target, element: DType, awkwa
     let tolerance = if element == DType::F32 { 2e-5 } else { 8e-3 };
     let lowered = lower(&program, target, &Options::default()).unwrap_or_else(|error| panic!("{target}: {error}"));
     for variant in &lowered.variants {
-        let compiled = gpu(target).map(|gpu| Compiled::new(&variant.plan, gpu));
+        let compiled = nvptx::Target::of(target).map(|gpu| Compiled::new(&variant.plan, gpu));
         // An example's own lengths are for every variant, whether it would be taken for them or not.
         let shapes = std::iter::once(example.lengths).chain(awkward.iter().copied());
         for (number, lengths) in shapes.enumerate() {
@@ -151,15 +151,6 @@ fn check_on(example: &Example, text: &str, target: Target, element: DType, awkwa
 /// Lengths as the interpreter takes them.
 fn signed<'a>(lengths: Lengths<'a>) -> Vec<(&'a str, Vec<i64>)> {
     lengths.iter().map(|(axis, l)| (*axis, l.iter().map(|&n| n as i64).collect())).collect()
-}
-
-/// What the interpreter runs for a target; nothing for a host.
-fn gpu(target: Target) -> Option<nvptx::Target> {
-    match target {
-        Target::Sm80 => Some(nvptx::Target::Sm80),
-        Target::Sm90a => Some(nvptx::Target::Sm90a),
-        _ => None,
-    }
 }
 
 /// Arguments as the reference takes them.

@@ -82,7 +82,7 @@ impl Inputs {
     /// How many sequences there are; one for a program without run-time axes.
     pub(super) fn sequence_count(&self, program: &Program) -> Result<usize, EvalError> {
         let mut count: Option<(usize, &str)> = None;
-        for axis in program.axes.iter().filter(|axis| axis.extent == Extent::Runtime) {
+        for axis in program.runtime_axes() {
             let Some(cumulative) = self.cumulative.get(&axis.name) else {
                 return Err(EvalError::MissingLength(axis.name.clone()));
             };
@@ -103,7 +103,7 @@ impl Inputs {
             }
         }
         for name in self.cumulative.keys() {
-            if !program.axes.iter().any(|axis| axis.name == *name && axis.extent == Extent::Runtime) {
+            if !program.runtime_axes().any(|axis| axis.name == *name) {
                 return Err(EvalError::UnknownAxis(name.clone()));
             }
         }

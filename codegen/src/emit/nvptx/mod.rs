@@ -46,6 +46,14 @@ pub enum Target {
 }
 
 impl Target {
+    /// The GPU among an artifact's targets; None for a CPU.
+    pub fn of(target: nsa_artifact::Target) -> Option<Target> {
+        match target {
+            nsa_artifact::Target::Sm80 => Some(Target::Sm80),
+            nsa_artifact::Target::Sm90a => Some(Target::Sm90a),
+            nsa_artifact::Target::X86_64 | nsa_artifact::Target::Aarch64 => None,
+        }
+    }
     fn machine(self) -> Machine {
         match self {
             Target::Sm80 => Machine::Sm80,

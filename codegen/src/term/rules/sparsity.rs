@@ -297,22 +297,16 @@ fn is_load(node: &Term) -> bool {
 }
 
 fn is_integer(node: &Term) -> bool {
-    matches!(
-        node,
-        Term::Int(_)
-            | Term::Axis(_)
-            | Term::Len(_)
-            | Term::Tensor(_)
-            | Term::Load(_)
-            | Term::IntAdd(_)
-            | Term::IntSub(_)
-            | Term::IntMul(_)
-            | Term::IntDiv(_)
-            | Term::IntRem(_)
-            | Term::IntMin(_)
-            | Term::IntMax(_)
-            | Term::IntLt(_)
-            | Term::IntLe(_)
-            | Term::IntEq(_)
-    )
+    node.is_integer_arithmetic()
+        || matches!(
+            node,
+            Term::Int(_)
+                | Term::Axis(_)
+                | Term::Len(_)
+                | Term::Tensor(_)
+                | Term::Load(_)
+                | Term::IntLt(_)
+                | Term::IntLe(_)
+                | Term::IntEq(_)
+        )
 }
