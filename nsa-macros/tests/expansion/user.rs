@@ -57,9 +57,13 @@ impl Crate {
 
     /// What a command of cargo gives; what the workspace has built is used again.
     pub fn cargo(&self, command: &str) -> Output {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target folder");
         Command::new(env!("CARGO"))
             .args([command, "--quiet", "--offline"])
+            // Crates in a folder for temporary files have not the workspace's settings by themselves.
+            .args(["--config".as_ref(), workspace.join(".cargo/config.toml").as_os_str()])
+            .args(["--config".as_ref(), workspace.join(".ci/unoptimised.toml").as_os_str()])
             .current_dir(&self.folder)
             .env("CARGO_TARGET_DIR", target)
             .env("CARGO_TERM_COLOR", "never")
