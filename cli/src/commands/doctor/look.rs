@@ -3,6 +3,7 @@
 use super::{Finding, State};
 use nsa::cache::{Cache, Usage, VARIABLE};
 use nsa_artifact::{PtxVersion, Target};
+use nsa_codegen::assembler;
 use nsa_codegen::emit::llvm::Machine;
 use nsa_codegen::identity::{Llvm, llvm, rustc};
 use serde_json::{Value, json};
@@ -148,20 +149,20 @@ pub struct Ptxas {
 
 impl Ptxas {
     pub fn look() -> Option<Ptxas> {
-        let named = std::env::var_os("NSA_PTXAS").map(PathBuf::from);
-        let places = [PathBuf::from("ptxas"), PathBuf::from("/usr/local/cuda/bin/ptxas")];
-        named.into_iter().chain(places).find_map(|path| {
-            let about = output(&path, &["--version"])?;
-            let version = about.lines().find_map(|line| line.split(", V").nth(1)).unwrap_or("unknown").to_string();
-            Some(Ptxas { path, version })
-        })
+        let path = assembler::find()?;
+        let about = output(&path, &["--version"])?;
+        let version = about.lines().find_map(|line| line.split(", V").nth(1)).unwrap_or("unknown").to_string();
+        Some(Ptxas { path, version })
     }
 
     pub fn finding(found: Option<&Ptxas>) -> Finding {
         match found {
             Some(ptxas) => Finding::new("ptxas", State::Good, format!("{} in {}", ptxas.version, ptxas.path.display())),
-            None => Finding::new("ptxas", State::Missing, "not found")
-                .advice("nothing to do: only nsa's own tests use it (NSA_PTXAS names one), the driver has its own"),
+            None => {
+                let advice =
+                    "nothing to do, the driver has its own; nsa explain asks one in PATH or NSA_PTXAS for registers";
+                Finding::new("ptxas", State::Missing, "not found").advice(advice)
+            }
         }
     }
 
