@@ -40,32 +40,49 @@ impl<'c> Lower<'_, 'c> {
             let column = e.to_i64(e.and(value, e.i32(ring as i32 - 1)));
             self.at(base, e.add(e.mul(combination, e.i64(ring)), column), 4)
         };
-        let columns = e.begin_loop(e.i64(0), e.i64(span.count.into()), 1, &[]);
-        let column = self.column(span, columns.index);
-        let column_inside = self.column_inside(span.axis, column.value)?;
         let width = padded(span.count);
         let source = self.scratch.variables[from as usize];
-        if innermost && summed.is_multiple_of(self.scratch.lanes) {
-            // Whole vectors of one combination's rows.
-            let combinations = e.i64((self.scratch.rows / summed).into());
-            let open = e.begin_loop(e.i64(0), combinations, 1, &[]);
+        let lanes = self.scratch.lanes;
+        if innermost && summed.is_multiple_of(lanes) && span.count.is_multiple_of(lanes) {
+            // Whole vectors of one combination's rows, for as many columns as a vector has lanes.
+            let columns = e.begin_loop(e.i64(0), e.i64(span.count.into()), lanes.into(), &[]);
+            let column = self.column(span, columns.index);
+            let values = e.add(e.splat(column.value, lanes), e.ramp(1, lanes));
+            let columns_inside = e.icmp(IntPredicate::SLT, values, e.splat(self.length(span.axis)?, lanes));
+            let open = e.begin_loop(e.i64(0), e.i64((self.scratch.rows / summed).into()), 1, &[]);
             let first = e.mul(open.index, e.i64(summed.into()));
-            let mut total: Option<Value<'c>> = None;
-            for v in (0..summed).step_by(self.scratch.lanes as usize) {
-                let row = e.add(first, e.i64(v.into()));
-                let part = e.load(self.vector_type(), self.at(source, self.panel_offset(row, width, column.at), 4), 4);
-                total = Some(total.map_or(part, |sum| e.fadd(sum, part)));
+            let sums = (0..lanes).map(|c| {
+                let at = e.add(column.at, e.i64(c.into()));
+                let parts = (0..summed).step_by(lanes as usize).map(|v| {
+                    let row = e.add(first, e.i64(v.into()));
+                    e.load(self.vector_type(), self.at(source, self.panel_offset(row, width, at), 4), 4)
+                });
+                parts.reduce(|sum, part| e.fadd(sum, part)).unwrap_or_else(|| e.splat(e.f32(0.0), lanes))
+            });
+            let sums = self.lane_sums(sums.collect());
+            let inside = e.and(columns_inside, e.splat(self.row_inside(first), lanes));
+            let sums = e.select(inside, sums, e.f32_like(sums, 0.0));
+            // They lie side by side but where the ring ends.
+            let start = e.and(column.value, e.i32(ring as i32 - 1));
+            let room = e.i32(ring as i32 - lanes as i32);
+            let mut whole = e.begin_if(e.icmp(IntPredicate::SLE, start, room));
+            e.store(sums, place(open.index, column.value), 4);
+            e.begin_else(&mut whole, &[]);
+            for c in 0..lanes {
+                e.store(e.extract(sums, c), place(open.index, e.extract(values, c)), 4);
             }
-            let total = self.lane_sum(total.unwrap_or_else(|| e.f32(0.0)));
-            let inside = e.and(column_inside, self.row_inside(first));
-            e.store(e.select(inside, total, e.f32(0.0)), place(open.index, column.value), 4);
+            e.end_if(whole, &[]);
             e.end_loop(open, &[]);
+            e.end_loop(columns, &[]);
         } else {
+            let columns = e.begin_loop(e.i64(0), e.i64(span.count.into()), 1, &[]);
+            let column = self.column(span, columns.index);
+            let column_inside = self.column_inside(span.axis, column.value)?;
             self.stage_rows(source, width, column.at, column_inside, sum, &|combination| {
                 place(combination, column.value)
             });
+            e.end_loop(columns, &[]);
         }
-        e.end_loop(columns, &[]);
         Ok(())
     }
 
@@ -105,17 +122,24 @@ impl<'c> Lower<'_, 'c> {
         e.end_loop(open, &[]);
     }
 
-    /// The sum of a vector's lanes, halves first.
-    fn lane_sum(&self, mut vector: Value<'c>) -> Value<'c> {
+    /// The sums of the lanes of as many vectors as each has lanes, as a vector: in each, one half of the lanes is added to the
+    /// other until one lane is left, and two vectors share one as soon as they fit.
+    fn lane_sums(&self, mut vectors: Vec<Value<'c>>) -> Value<'c> {
         let e = self.e;
-        let lanes = e.lanes(vector);
-        let mut half = lanes / 2;
-        while half > 0 {
-            let pick: Vec<u32> = (0..lanes).map(|l| (l + half) % lanes).collect();
-            vector = e.fadd(vector, e.shuffle(vector, vector, &pick));
-            half /= 2;
+        let lanes = vectors.len() as u32;
+        let mut left = lanes;
+        while left > 1 {
+            let half = left / 2;
+            let halves = |upper: u32| -> Vec<u32> {
+                (0..2 * lanes).step_by(left as usize).flat_map(|at| at + upper..at + upper + half).collect()
+            };
+            let pairs = vectors.chunks_exact(2);
+            vectors = pairs
+                .map(|v| e.fadd(e.shuffle(v[0], v[1], &halves(0)), e.shuffle(v[0], v[1], &halves(half))))
+                .collect();
+            left = half;
         }
-        e.extract(vector, 0)
+        vectors[0]
     }
 
     /// Lists are empty when a block starts.

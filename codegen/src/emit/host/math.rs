@@ -37,8 +37,11 @@ fn polynomial<'c>(e: &Emitter<'c>, coefficients: &[f32], x: Value<'c>) -> Result
     Ok(sum)
 }
 
-/// 2^x: 0 below -127 (results that would be subnormal are 0), at most 2^127.99.
+/// 2^x. Near the ends of f32's range: with fewer than 16 lanes 0 below -127 and at most 2^127.99.
 pub(super) fn exp2<'c>(e: &Emitter<'c>, x: Value<'c>) -> Result<Value<'c>, EmitError> {
+    if e.lanes(x) >= 16 {
+        return exp2_in_parts(e, x, &EXP2_UP);
+    }
     let x = e.fmin(e.f32_like(x, 127.99), e.fmax(e.f32_like(x, -127.0), x));
     // Adding 1.5 * 2^23 leaves the nearest integer in the low mantissa bits; with 127 more it is the biased exponent.
     let magic = e.f32_like(x, 12_582_912.0 + 127.0);
@@ -51,16 +54,17 @@ pub(super) fn exp2<'c>(e: &Emitter<'c>, x: Value<'c>) -> Result<Value<'c>, EmitE
     Ok(e.fmul(mantissa, power))
 }
 
-/// 2^x for the weights of a softmax, x being at most 0; 0 at -inf. `short`: the weights are rounded to bf16
-/// afterwards, for which a shorter polynomial does.
+/// 2^x for the weights of a softmax; 0 at -inf. `short`: the weights are rounded to bf16 afterwards, for which a shorter
+/// polynomial does.
 pub(super) fn weight<'c>(e: &Emitter<'c>, x: Value<'c>, short: bool) -> Result<Value<'c>, EmitError> {
-    if e.lanes(x) < 16 {
-        return exp2(e, x);
-    }
-    // AVX-512 splits off the integer part, and multiplies by its power of two, in one instruction each.
+    if short && e.lanes(x) >= 16 { exp2_in_parts(e, x, &EXP2_SHORT) } else { exp2(e, x) }
+}
+
+/// 2^x by AVX-512, which splits off the integer part, and multiplies by its power of two, in one instruction each.
+fn exp2_in_parts<'c>(e: &Emitter<'c>, x: Value<'c>, coefficients: &[f32]) -> Result<Value<'c>, EmitError> {
     let (zero, all, nearest) = (e.f32_like(x, 0.0), e.context.i16_type().const_all_ones().into(), e.i32(4));
     let fraction = e.intrinsic_value("llvm.x86.avx512.mask.reduce.ps.512", &[], &[x, e.i32(9), zero, all, nearest])?;
-    let slope = polynomial(e, if short { &EXP2_SHORT } else { &EXP2_UP }, fraction)?;
+    let slope = polynomial(e, coefficients, fraction)?;
     let mantissa = e.multiply_add(slope, fraction, e.f32_like(x, 1.0))?;
     e.intrinsic_value("llvm.x86.avx512.mask.scalef.ps.512", &[], &[mantissa, x, zero, all, nearest])
 }
