@@ -68,6 +68,19 @@ fn chosen_keys() {
     );
 }
 
+/// The best keys of those near the query, by scores summed over heads: their range begins anywhere, not at a tile's edge.
+#[test]
+fn chosen_keys_nearby() {
+    check(
+        "kernel nearby(q[t, g = 2, r = 16, d = 32], k[s, g, d], v[s, g, e = 16]) -> o[t, g, r, e] {
+            let fit[t, g, s] = sum[r] exp(score(q, k));
+            let best = top[s](fit, 6, among = window(s, pos(t), 40));
+            attend(q, k, v, s in best)
+        }",
+        NONE,
+    );
+}
+
 /// Two heads of queries and keys mixed into each head of scores, and a bias by clipped distance (T5): distances of keys
 /// that are masked would lie before its start.
 #[test]
