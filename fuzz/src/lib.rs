@@ -52,7 +52,7 @@ fn evaluate_small(program: &Program, length: i64) {
         return;
     }
     let mut inputs = Inputs::new();
-    for axis in program.axes.iter().filter(|axis| axis.extent == Extent::Runtime) {
+    for axis in program.runtime_axes() {
         inputs = inputs.length(&axis.name, length as usize);
     }
     for (_, tensor) in program.params() {

@@ -8,7 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let length: usize = length.parse()?;
     let program = compile_source(path, &std::fs::read_to_string(path)?, &Settings::default())?;
     let mut inputs = Inputs::new();
-    for axis in program.axes.iter().filter(|axis| axis.extent == Extent::Runtime) {
+    for axis in program.runtime_axes() {
         inputs = inputs.length(&axis.name, length);
     }
     let mut state = 1u64;

@@ -15,8 +15,7 @@ pub(super) fn add(program: &mut Program) {
     let constant = |axis: &AxisId| matches!(program.axis(*axis).extent, Extent::Const(_));
     let single = |tensor: &Tensor| tensor.source != Source::Param && tensor.axes.iter().all(constant);
     let singles: Vec<bool> = program.tensors.iter().map(single).collect();
-    let runtime = program.axes.iter().any(|axis| axis.extent == Extent::Runtime);
-    if !runtime || !singles.contains(&true) {
+    if program.runtime_axes().next().is_none() || !singles.contains(&true) {
         return;
     }
     // The arena again, with an index more in every load of such a definition. 0 and 1 come first: all others may use them.

@@ -6,6 +6,10 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
+}
+
 /// A crate in a folder of its own, removed at the end.
 pub struct Crate {
     folder: PathBuf,
@@ -21,11 +25,11 @@ impl Drop for Crate {
 impl Crate {
     /// An empty one. The name says which: binaries of several lie in one folder.
     pub fn new(name: &str) -> Crate {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+        let workspace = workspace();
         let folder = std::env::temp_dir().join(format!("nsa-{name}-{}", std::process::id()));
         std::fs::create_dir_all(folder.join("src")).expect("a folder for temporary files");
         std::fs::create_dir_all(folder.join("programs")).expect("a folder");
-        // The macro's profile and all versions, so that the compiler that the workspace has built is this crate's as well.
+        // The macro's profile and all versions, so that what the workspace has built of other people's crates is this crate's as well.
         let root = std::fs::read_to_string(workspace.join("Cargo.toml")).expect("the workspace's manifest");
         let profile = root.find("[profile.dev.build-override]").map_or("", |at| &root[at..]);
         let profile = profile.split_inclusive("\n[").next().unwrap_or_default().trim_end_matches('[');
@@ -57,7 +61,7 @@ impl Crate {
 
     /// What a command of cargo gives; what the workspace has built is used again.
     pub fn cargo(&self, command: &str) -> Output {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+        let workspace = workspace();
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target folder");
         Command::new(env!("CARGO"))
             .args([command, "--quiet", "--offline"])

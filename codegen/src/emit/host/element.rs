@@ -220,6 +220,7 @@ impl<'c> Environment<'c> for Element<'_, '_, 'c> {
 impl<'a, 'c> Lower<'a, 'c> {
     /// Whether a column (`i32`) lies inside its axis.
     pub(super) fn column_inside(&self, axis: AxisName, value: Value<'c>) -> Result<Value<'c>, EmitError> {
-        Ok(self.e.icmp(IntPredicate::SLT, value, self.length(axis)?))
+        let length = self.e.splat(self.length(axis)?, self.e.lanes(value));
+        Ok(self.e.icmp(IntPredicate::SLT, value, length))
     }
 }

@@ -4,7 +4,7 @@
 //! of the index, so that among equal scores the lowest index wins; forced values have all ones above. 0 is an empty place.
 
 use super::EmitError;
-use super::element::Rows;
+use super::element::{Column, Rows};
 use super::layout::padded;
 use super::lower::Lower;
 use crate::emit::llvm::Value;
@@ -43,46 +43,57 @@ impl<'c> Lower<'_, 'c> {
         let width = padded(span.count);
         let source = self.scratch.variables[from as usize];
         let lanes = self.scratch.lanes;
-        if innermost && summed.is_multiple_of(lanes) && span.count.is_multiple_of(lanes) {
-            // Whole vectors of one combination's rows, for as many columns as a vector has lanes.
-            let columns = e.begin_loop(e.i64(0), e.i64(span.count.into()), lanes.into(), &[]);
-            let column = self.column(span, columns.index);
-            let values = e.add(e.splat(column.value, lanes), e.ramp(1, lanes));
-            let columns_inside = e.icmp(IntPredicate::SLT, values, e.splat(self.length(span.axis)?, lanes));
-            let open = e.begin_loop(e.i64(0), e.i64((self.scratch.rows / summed).into()), 1, &[]);
-            let first = e.mul(open.index, e.i64(summed.into()));
-            let sums = (0..lanes).map(|c| {
-                let at = e.add(column.at, e.i64(c.into()));
-                let parts = (0..summed).step_by(lanes as usize).map(|v| {
-                    let row = e.add(first, e.i64(v.into()));
-                    e.load(self.vector_type(), self.at(source, self.panel_offset(row, width, at), 4), 4)
-                });
-                parts.reduce(|sum, part| e.fadd(sum, part)).unwrap_or_else(|| e.splat(e.f32(0.0), lanes))
-            });
-            let sums = self.lane_sums(sums.collect());
-            let inside = e.and(columns_inside, e.splat(self.row_inside(first), lanes));
-            let sums = e.select(inside, sums, e.f32_like(sums, 0.0));
-            // They lie side by side but where the ring ends.
-            let start = e.and(column.value, e.i32(ring as i32 - 1));
-            let room = e.i32(ring as i32 - lanes as i32);
-            let mut whole = e.begin_if(e.icmp(IntPredicate::SLE, start, room));
-            e.store(sums, place(open.index, column.value), 4);
-            e.begin_else(&mut whole, &[]);
-            for c in 0..lanes {
-                e.store(e.extract(sums, c), place(open.index, e.extract(values, c)), 4);
-            }
-            e.end_if(whole, &[]);
-            e.end_loop(open, &[]);
-            e.end_loop(columns, &[]);
+        let whole = innermost && summed.is_multiple_of(lanes) && span.count.is_multiple_of(lanes);
+        let step = if whole { lanes } else { 1 };
+        let columns = e.begin_loop(e.i64(0), e.i64(span.count.into()), step.into(), &[]);
+        let column = self.column(span, columns.index);
+        if whole {
+            self.stage_columns(source, width, &column, summed, ring, &place)?;
         } else {
-            let columns = e.begin_loop(e.i64(0), e.i64(span.count.into()), 1, &[]);
-            let column = self.column(span, columns.index);
-            let column_inside = self.column_inside(span.axis, column.value)?;
-            self.stage_rows(source, width, column.at, column_inside, sum, &|combination| {
-                place(combination, column.value)
-            });
-            e.end_loop(columns, &[]);
+            let inside = self.column_inside(span.axis, column.value)?;
+            self.stage_rows(source, width, column.at, inside, sum, &|combination| place(combination, column.value));
         }
+        e.end_loop(columns, &[]);
+        Ok(())
+    }
+
+    /// As many columns of a stage as a vector has lanes, beginning at `column`: whole vectors of one combination's rows are added.
+    fn stage_columns(
+        &self,
+        source: u64,
+        width: u32,
+        column: &Column<'c>,
+        summed: u32,
+        ring: i64,
+        place: &dyn Fn(Value<'c>, Value<'c>) -> Value<'c>,
+    ) -> Result<(), EmitError> {
+        let (e, lanes) = (self.e, self.scratch.lanes);
+        let values = e.add(e.splat(column.value, lanes), e.ramp(1, lanes));
+        let columns_inside = self.column_inside(column.axis, values)?;
+        let open = e.begin_loop(e.i64(0), e.i64((self.scratch.rows / summed).into()), 1, &[]);
+        let first = e.mul(open.index, e.i64(summed.into()));
+        let sums = (0..lanes).map(|c| {
+            let at = e.add(column.at, e.i64(c.into()));
+            let parts = (0..summed).step_by(lanes as usize).map(|v| {
+                let row = e.add(first, e.i64(v.into()));
+                e.load(self.vector_type(), self.at(source, self.panel_offset(row, width, at), 4), 4)
+            });
+            parts.reduce(|sum, part| e.fadd(sum, part)).unwrap_or_else(|| e.splat(e.f32(0.0), lanes))
+        });
+        let sums = self.lane_sums(sums.collect());
+        let inside = e.and(columns_inside, e.splat(self.row_inside(first), lanes));
+        let sums = e.select(inside, sums, e.f32_like(sums, 0.0));
+        // They lie side by side but where the ring ends.
+        let start = e.and(column.value, e.i32(ring as i32 - 1));
+        let room = e.i32(ring as i32 - lanes as i32);
+        let mut whole = e.begin_if(e.icmp(IntPredicate::SLE, start, room));
+        e.store(sums, place(open.index, column.value), 4);
+        e.begin_else(&mut whole, &[]);
+        for c in 0..lanes {
+            e.store(e.extract(sums, c), place(open.index, e.extract(values, c)), 4);
+        }
+        e.end_if(whole, &[]);
+        e.end_loop(open, &[]);
         Ok(())
     }
 
